@@ -1,0 +1,61 @@
+"""Opening whatever MODEL names on the command line as a backend."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mobileyolact import zoo
+from mobileyolact.cli.needs import need
+from mobileyolact.errors import OptionError
+
+if TYPE_CHECKING:
+    from mobileyolact.runtime.backends.base import Backend
+
+TORCH = "torch"
+
+
+def open_backend_for(
+    model: str | Path, backend: str | None = None, threads: int | None = None
+) -> "Backend":
+    """Open a zoo name, an artefact or a ``.safetensors`` checkpoint.
+
+    Args:
+        model: ``coco``, or the path of a ``.onnx``, ``.ncnn.param`` or ``.safetensors`` file.
+        backend: ``onnxruntime``, ``ncnn`` or ``torch``; ``None`` chooses by the file, and
+            onnxruntime for a name.
+        threads: threads of the engine, ``None`` for its default.
+
+    Raises:
+        OptionError: an unknown name or backend, a backend that does not read the file, PyTorch
+            is missing, or threads were given for it.
+        ModelError: the file is missing or damaged.
+    """
+    path = zoo.resolve(model, _kind(model, backend))
+    if zoo.kind_of(path) == "safetensors" and backend in (None, TORCH):
+        return _open_checkpoint(path, threads)
+    from mobileyolact.runtime.backends import open_backend
+
+    return open_backend(path, backend, threads)
+
+
+def _kind(model: str | Path, backend: str | None) -> zoo.Kind | None:
+    """The kind of file to take; ``open_backend`` judges backends that it does not know."""
+    if backend == TORCH:
+        return "safetensors"
+    is_name = any(entry.name == str(model) for entry in zoo.list_models())
+    if backend is None or not is_name:
+        return None
+    from mobileyolact.runtime.backends import BACKENDS
+
+    return zoo.kind_of(Path(BACKENDS[backend].suffix)) if backend in BACKENDS else None
+
+
+def _open_checkpoint(path: Path, threads: int | None) -> "Backend":
+    need("train", f"the checkpoint '{path.name}'", "torch", "safetensors")
+    if threads is not None:
+        raise OptionError(
+            f"'{path.name}' runs in PyTorch, whose threads are those of the process; "
+            "leave out --threads and set OMP_NUM_THREADS"
+        )
+    from mobileyolact.model.backend import TorchBackend
+
+    return TorchBackend.open(path)

@@ -1,0 +1,175 @@
+"""What a model file says about itself, so that no runtime hard-codes anything.
+
+The contract travels as one JSON text: in ONNX ``metadata_props`` and safetensors metadata
+under ``CONTRACT_KEY``, and beside ncnn's two files as ``NAME.ncnn.json``.
+Every field is described in ``docs/contract.md``.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from mobileyolact.errors import ContractError
+
+FORMAT_VERSION = 1
+CONTRACT_KEY = "mobileyolact.contract"
+
+Resize = Literal["stretch", "letterbox"]
+ColourOrder = Literal["rgb", "bgr"]
+BoxCoding = Literal["dfl", "ltrb"]
+CoefficientActivation = Literal["none", "tanh"]
+PrototypeActivation = Literal["none", "relu"]
+Nms = Literal["exact", "fast"]
+
+OUTPUT_NAMES = ("scores", "boxes", "coefficients", "prototypes")
+
+
+@dataclass(frozen=True)
+class ClassInfo:
+    """One class: ``index`` in the network's scores, ``name``, and ``original_id`` in the labels."""
+
+    index: int
+    name: str
+    original_id: int
+
+
+@dataclass(frozen=True)
+class OutputInfo:
+    """One raw output tensor of the network, batch dimension included."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How an artefact was quantized, for example ``scope="full"``, ``method="ptq"``."""
+
+    scope: str
+    method: str
+
+
+@dataclass(frozen=True)
+class ModelContract:
+    """Everything between picture and masks that is not in the network's graph.
+
+    ``input_size`` is (height, width). ``mean`` and ``std`` are on the 0..255 scale in
+    ``colour_order``: the network reads ``(pixel - mean) / std``. Cell (row, column) of a
+    level with stride s has its centre at ``((column + centre_offset) * s,
+    (row + centre_offset) * s)`` in input pixels; levels follow each other in the order of
+    ``strides``, cells row by row. Box distances (left, top, right, bottom) are in units of
+    the level's stride. Prototypes cover the whole input at ``prototype_stride``. Scores are
+    logits, one sigmoid per class.
+    """
+
+    name: str
+    input_size: tuple[int, int]
+    classes: tuple[ClassInfo, ...]
+    outputs: tuple[OutputInfo, ...]
+    strides: tuple[int, ...]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    colour_order: ColourOrder = "rgb"
+    resize: Resize = "stretch"
+    fill: tuple[int, int, int] = (114, 114, 114)
+    box_coding: BoxCoding = "dfl"
+    reg_max: int = 7
+    centre_offset: float = 0.0
+    prototype_stride: int = 4
+    score_activation: Literal["sigmoid"] = "sigmoid"
+    coefficient_activation: CoefficientActivation = "tanh"
+    prototype_activation: PrototypeActivation = "none"
+    score_threshold: float = 0.3
+    nms: Nms = "exact"
+    nms_threshold: float = 0.6
+    mask_threshold: float = 0.5
+    max_detections: int = 100
+    provenance: dict[str, Any] = field(default_factory=dict)
+    quantization: Quantization | None = None
+    format_version: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        for name, allowed in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in allowed:
+                raise ContractError(
+                    f"the contract of model '{self.name}' says {name}={value!r}, "
+                    f"but this version knows only {', '.join(map(repr, allowed))}; "
+                    "update mobileyolact or export the model again"
+                )
+        if [c.index for c in self.classes] != list(range(len(self.classes))):
+            raise ContractError(
+                f"the contract of model '{self.name}' lists its classes out of order: "
+                "indices must run from 0 without gaps; export the model again"
+            )
+        if tuple(o.name for o in self.outputs) != OUTPUT_NAMES:
+            raise ContractError(
+                f"the contract of model '{self.name}' must list the outputs "
+                f"{', '.join(OUTPUT_NAMES)} in this order; export the model again"
+            )
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return tuple(c.name for c in self.classes)
+
+    def to_json(self) -> str:
+        """The contract as JSON text, fields in the order of this class."""
+        return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str, where: str = "the model file") -> "ModelContract":
+        """Read a contract; ``where`` names the file in errors.
+
+        Raises:
+            ContractError: not JSON, another format version, or a missing or unknown field.
+        """
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise ContractError(
+                f"the contract in {where} is not JSON ({error}); export the model again"
+            ) from None
+        if not isinstance(values, dict):
+            raise ContractError(f"the contract in {where} is no JSON object; export it again")
+        version = values.get("format_version")
+        if version != FORMAT_VERSION:
+            raise ContractError(
+                f"{where} has contract format {version}, this version of mobileyolact reads "
+                f"format {FORMAT_VERSION}; update mobileyolact or export the model again"
+            )
+        known = {f.name for f in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise ContractError(
+                f"the contract in {where} has unknown fields {', '.join(unknown)}; "
+                "update mobileyolact or export the model again"
+            )
+        try:
+            values["classes"] = tuple(ClassInfo(**c) for c in values["classes"])
+            values["outputs"] = tuple(
+                OutputInfo(**{**o, "shape": tuple(o["shape"])}) for o in values["outputs"]
+            )
+            if values.get("quantization"):
+                values["quantization"] = Quantization(**values["quantization"])
+            for name in ("input_size", "strides", "mean", "std", "fill"):
+                if name in values:
+                    values[name] = tuple(values[name])
+            return cls(**values)
+        except (KeyError, TypeError) as error:
+            raise ContractError(
+                f"the contract in {where} is incomplete ({error}); export the model again"
+            ) from None
+
+
+_CHOICES: dict[str, tuple[Any, ...]] = {
+    "resize": get_args(Resize),
+    "colour_order": get_args(ColourOrder),
+    "box_coding": get_args(BoxCoding),
+    "score_activation": ("sigmoid",),
+    "coefficient_activation": get_args(CoefficientActivation),
+    "prototype_activation": get_args(PrototypeActivation),
+    "nms": get_args(Nms),
+}

@@ -1,0 +1,1 @@
+"""How good is a model? COCO average precision of anything that predicts."""

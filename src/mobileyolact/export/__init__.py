@@ -1,0 +1,1 @@
+"""From a checkpoint to files that run without PyTorch, each checked against its source."""

@@ -1,0 +1,151 @@
+"""Writer of ncnn files: ``NAME.ncnn.param`` (text), ``NAME.ncnn.bin`` and ``NAME.ncnn.json``.
+
+The parameter numbers are those of ncnn's ``operators`` reference; ncnn leaves the batch
+dimension out, as ``Graph`` does, so axes agree.
+"""
+
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobileyolact.contract import ModelContract
+from mobileyolact.export.formats import exporter
+from mobileyolact.export.graph import (
+    INPUT_NAME,
+    Activation,
+    Add,
+    Concat,
+    Conv,
+    Flatten,
+    Graph,
+    Layer,
+    MaxPool,
+    Resize,
+    Shuffle,
+    Split,
+    Transpose,
+)
+from mobileyolact.export.half import stored
+from mobileyolact.files import write_beside
+
+MAGIC = 7767517
+FLOAT32_TAG = 0
+FLOAT16_TAG = 0x01306B47
+
+
+class _Writer:
+    """Collects lines of the ``.param`` text and chunks of the ``.bin``."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.lines: list[str] = []
+        self.blobs = 0
+        self.chunks: list[bytes] = []
+        self.copies: dict[str, list[str]] = {}
+        self.line("Input", INPUT_NAME, (), (INPUT_NAME,), "")
+        for layer in graph.layers:
+            kind, parameters = self.describe(layer)
+            sources = tuple(self.take(name) for name in layer.inputs)
+            self.line(kind, layer.name, sources, layer.outputs, parameters)
+
+    def line(
+        self,
+        kind: str,
+        name: str,
+        inputs: Iterable[str],
+        outputs: tuple[str, ...],
+        parameters: str,
+    ) -> None:
+        inputs = tuple(inputs)
+        words = [kind, name, str(len(inputs)), str(len(outputs)), *inputs, *outputs, parameters]
+        self.lines.append(" ".join(word for word in words if word))
+        self.blobs += len(outputs)
+        for output in outputs:
+            # A blob of ncnn may be read once only: several readers need copies, which are free.
+            count = self.graph.readers.get(output, 0)
+            if count > 1:
+                copies = tuple(f"{output}.copy{i}" for i in range(count))
+                self.copies[output] = list(copies)
+                self.line("Split", f"{output}.split", (output,), copies, "")
+
+    def take(self, name: str) -> str:
+        return self.copies[name].pop(0) if name in self.copies else name
+
+    def describe(self, layer: Layer) -> tuple[str, str]:
+        """Ncnn's name of the layer type, and its parameters."""
+        match layer:
+            case Conv():
+                return self.convolution(layer)
+            case MaxPool():
+                # 5=1 drops incomplete windows; ncnn's default would add a row and a column.
+                return "Pooling", f"0=0 1={layer.kernel} 2={layer.stride} 3={layer.padding} 5=1"
+            case Split():
+                sizes = ",".join(["-233"] * len(layer.outputs))
+                return "Slice", f"-23300={len(layer.outputs)},{sizes} 1=0"
+            case Concat():
+                return "Concat", f"0={layer.axis}"
+            case Shuffle():
+                return "ShuffleChannel", f"0={layer.groups}"
+            case Resize():
+                kind = {"nearest": 1, "bilinear": 2}[layer.mode]
+                return "Interp", f"0={kind} 1={layer.scale:.1f} 2={layer.scale:.1f}"
+            case Add():
+                return "BinaryOp", "0=0"
+            case Flatten():
+                return "Reshape", f"0=-1 1={self.graph.shapes[layer.inputs[0]][0]}"
+            case Transpose():
+                return "Permute", "0=1"
+            case _:
+                raise TypeError(f"no ncnn form of {type(layer).__name__}")
+
+    def convolution(self, layer: Conv) -> tuple[str, str]:
+        out, _, kernel_h, kernel_w = layer.weight.shape
+        self.kernel(layer.weight)
+        self.chunks.append(layer.bias.astype("<f4").tobytes())
+        pads = layer.pads
+        parameters = f"0={out} 1={kernel_w} 11={kernel_h} 3={layer.stride} 4={pads.left} "
+        parameters += f"14={pads.top} 15={pads.right} 16={pads.bottom} 5=1 6={layer.weight.size}"
+        if layer.groups > 1:
+            parameters += f" 7={layer.groups}"
+        if layer.activation is not None:
+            parameters += " " + _activation(layer.activation)
+        return ("ConvolutionDepthWise" if layer.groups > 1 else "Convolution"), parameters
+
+    def kernel(self, value: NDArray[np.float32]) -> None:
+        half = stored(value)
+        if half.dtype == np.float32:
+            self.chunks.append(struct.pack("<I", FLOAT32_TAG) + half.astype("<f4").tobytes())
+            return
+        data = half.astype("<f2").tobytes()
+        self.chunks.append(struct.pack("<I", FLOAT16_TAG) + data + bytes(-len(data) % 4))
+
+
+def _activation(activation: Activation) -> str:
+    match activation.kind:
+        case "relu":
+            return "9=1"
+        case "relu6":
+            return "9=3 -23310=2,0.0,6.0"
+        case "leaky_relu":
+            return f"9=2 -23310=1,{activation.slope:e}"
+
+
+@exporter("ncnn", ".ncnn.param", ".ncnn.bin", ".ncnn.json")
+def write_ncnn(graph: Graph, contract: ModelContract, param_path: Path) -> None:
+    """Write ``graph`` as ``NAME.ncnn.param`` with its ``.ncnn.bin`` and ``.ncnn.json``.
+
+    Blobs are named as in the graph: ``image`` (3, H, W) in, ``graph.outputs`` out, without a
+    batch dimension. Kernels are stored as float16; biases stay float32.
+    The ``.param`` comes last, so that a model which can be opened is complete.
+    """
+    writer = _Writer(graph)
+    text = f"{MAGIC}\n{len(writer.lines)} {writer.blobs}\n" + "\n".join(writer.lines) + "\n"
+    with write_beside(param_path.with_suffix(".bin")) as temporary:
+        temporary.write_bytes(b"".join(writer.chunks))
+    with write_beside(param_path.with_suffix(".json")) as temporary:
+        temporary.write_text(contract.to_json() + "\n", encoding="utf-8")
+    with write_beside(param_path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")

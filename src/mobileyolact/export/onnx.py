@@ -1,0 +1,181 @@
+"""Writer of ONNX files (opset 17, IR 8: read by onnxruntime 1.12 and later, and by browsers)."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from mobileyolact import __version__
+from mobileyolact.contract import CONTRACT_KEY, ModelContract
+from mobileyolact.export.formats import exporter
+from mobileyolact.export.graph import (
+    INPUT_NAME,
+    Add,
+    Concat,
+    Conv,
+    Flatten,
+    Graph,
+    Layer,
+    MaxPool,
+    Resize,
+    Shuffle,
+    Split,
+    Transpose,
+)
+from mobileyolact.export.half import stored
+from mobileyolact.files import write_beside
+
+OPSET = 17
+IR_VERSION = 8
+
+
+class _Writer:
+    """Collects nodes and initializers; every tensor of the graph gets a batch dimension of 1."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: dict[str, onnx.TensorProto] = {}
+        for layer in graph.layers:
+            self.emit(layer)
+
+    def node(
+        self, kind: str, inputs: tuple[str, ...], outputs: tuple[str, ...], **attributes: Any
+    ) -> None:
+        name = outputs[0] if len(outputs) == 1 else f"{inputs[0]}/{kind}"
+        self.nodes.append(helper.make_node(kind, inputs, outputs, name=name, **attributes))
+
+    def constant(self, name: str, value: NDArray[np.generic]) -> str:
+        if name not in self.initializers:
+            self.initializers[name] = numpy_helper.from_array(value, name)
+        return name
+
+    def weight(self, name: str, value: NDArray[np.float32]) -> str:
+        """A float32 tensor, through a Cast (folded when the model is loaded) if stored as half."""
+        small = stored(value)
+        if small.dtype == np.float32:
+            return self.constant(name, small)
+        self.node("Cast", (self.constant(f"{name}.half", small),), (name,), to=TensorProto.FLOAT)
+        return name
+
+    def emit(self, layer: Layer) -> None:
+        match layer:
+            case Conv():
+                self.convolution(layer)
+            case MaxPool():
+                self.node(
+                    "MaxPool",
+                    layer.inputs,
+                    layer.outputs,
+                    kernel_shape=[layer.kernel] * 2,
+                    strides=[layer.stride] * 2,
+                    pads=[layer.padding] * 4,
+                )
+            case Split():
+                part = self.graph.shapes[layer.outputs[0]][0]
+                sizes = np.full(len(layer.outputs), part, np.int64)
+                split = self.constant(f"{layer.name}.sizes", sizes)
+                self.node("Split", (*layer.inputs, split), layer.outputs, axis=1)
+            case Concat():
+                self.node("Concat", layer.inputs, layer.outputs, axis=layer.axis + 1)
+            case Shuffle():
+                self.shuffle(layer)
+            case Resize():
+                self.resize(layer)
+            case Add():
+                self.node("Add", layer.inputs, layer.outputs)
+            case Flatten():
+                self.reshape(layer.inputs[0], layer.outputs[0], (0, 0, -1))
+            case Transpose():
+                self.node("Transpose", layer.inputs, layer.outputs, perm=[0, 2, 1])
+            case _:
+                raise TypeError(f"no ONNX form of {type(layer).__name__}")
+
+    def convolution(self, layer: Conv) -> None:
+        (output,) = layer.outputs
+        linear = output if layer.activation is None else f"{output}.linear"
+        pads = layer.pads
+        self.node(
+            "Conv",
+            (
+                *layer.inputs,
+                self.weight(f"{layer.name}.weight", layer.weight),
+                self.weight(f"{layer.name}.bias", layer.bias),
+            ),
+            (linear,),
+            kernel_shape=list(layer.weight.shape[2:]),
+            strides=[layer.stride] * 2,
+            pads=[pads.top, pads.left, pads.bottom, pads.right],
+            group=layer.groups,
+        )
+        if layer.activation is None:
+            return
+        match layer.activation.kind:
+            case "relu":
+                self.node("Relu", (linear,), layer.outputs)
+            case "relu6":
+                low = self.constant("relu6.low", np.array(0, np.float32))
+                high = self.constant("relu6.high", np.array(6, np.float32))
+                self.node("Clip", (linear, low, high), layer.outputs)
+            case "leaky_relu":
+                self.node("LeakyRelu", (linear,), layer.outputs, alpha=layer.activation.slope)
+
+    def shuffle(self, layer: Shuffle) -> None:
+        (source,), (target,) = layer.inputs, layer.outputs
+        channels, height, width = self.graph.shapes[source]
+        grouped, swapped = f"{target}.grouped", f"{target}.swapped"
+        self.reshape(source, grouped, (1, layer.groups, channels // layer.groups, height, width))
+        self.node("Transpose", (grouped,), (swapped,), perm=[0, 2, 1, 3, 4])
+        self.reshape(swapped, target, (1, channels, height, width))
+
+    def resize(self, layer: Resize) -> None:
+        scale = self.constant(
+            f"scale.{layer.scale}", np.array([1, 1, layer.scale, layer.scale], np.float32)
+        )
+        attributes = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
+        if layer.mode == "nearest":
+            attributes = {
+                "mode": "nearest",
+                "coordinate_transformation_mode": "asymmetric",
+                "nearest_mode": "floor",
+            }
+        self.node("Resize", (*layer.inputs, "", scale), layer.outputs, **attributes)
+
+    def reshape(self, source: str, target: str, shape: tuple[int, ...]) -> None:
+        name = "shape." + "x".join(map(str, shape))
+        self.node("Reshape", (source, self.constant(name, np.array(shape, np.int64))), (target,))
+
+
+@exporter("onnx", ".onnx")
+def write_onnx(graph: Graph, contract: ModelContract, path: Path) -> None:
+    """Write ``graph`` as one ONNX file that carries ``contract`` in its metadata.
+
+    Input ``image`` (1, 3, H, W) float32; outputs as ``graph.outputs``, each with a leading
+    batch dimension of 1. Kernels are stored as float16 and computed in float32.
+    The same graph and contract give the same bytes.
+    """
+    writer = _Writer(graph)
+
+    def value(name: str) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, *graph.shapes[name]))
+
+    model = helper.make_model(
+        helper.make_graph(
+            writer.nodes,
+            contract.name,
+            [value(INPUT_NAME)],
+            [value(name) for name in graph.outputs],
+            list(writer.initializers.values()),
+        ),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="mobileyolact",
+        producer_version=__version__,
+    )
+    helper.set_model_props(model, {CONTRACT_KEY: contract.to_json()})
+    onnx.checker.check_model(model)
+    with write_beside(path) as temporary:
+        temporary.write_bytes(model.SerializeToString(deterministic=True))

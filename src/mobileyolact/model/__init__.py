@@ -1,0 +1,1 @@
+"""The network: backbones, neck, head, prototypes, presets and weights (needs PyTorch)."""

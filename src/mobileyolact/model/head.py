@@ -1,0 +1,59 @@
+"""The head: class scores, box distributions and mask coefficients of every cell."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from mobileyolact.model.layers import Separable
+
+PRIOR_SCORE = 0.01  # a new class starts from this score in every cell (arXiv:1708.02002, 4.1)
+
+
+class LevelHead(nn.Module):
+    """The head of one level; NanoDet-Plus shares no weights between levels.
+
+    Scores and boxes are two convolutions rather than NanoDet's one, so that int8 can give
+    each output its own scale.
+    """
+
+    def __init__(self, channels: int, classes: int, box_values: int, coefficients: int) -> None:
+        super().__init__()
+        self.tower = nn.Sequential(Separable(channels, channels), Separable(channels, channels))
+        self.scores = nn.Conv2d(channels, classes, 1)
+        self.boxes = nn.Conv2d(channels, box_values, 1)
+        self.mask_tower = Separable(channels, channels)
+        self.coefficients = nn.Conv2d(channels, coefficients, 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x = self.tower(x)
+        return self.scores(x), self.boxes(x), self.coefficients(self.mask_tower(x))
+
+
+class Head(nn.Module):
+    """One ``LevelHead`` a level; cells are laid out level by level, row by row.
+
+    Args:
+        box_values: values a cell gives for its box, ``4 * (reg_max + 1)`` for DFL.
+    """
+
+    def __init__(
+        self, levels: int, channels: int, classes: int, box_values: int, coefficients: int
+    ) -> None:
+        super().__init__()
+        self.levels = nn.ModuleList(
+            LevelHead(channels, classes, box_values, coefficients) for _ in range(levels)
+        )
+
+    def reset_scores(self) -> None:
+        """Give every class the prior score of ``PRIOR_SCORE``."""
+        for level in self.levels:
+            nn.init.constant_(level.scores.bias, -math.log((1 - PRIOR_SCORE) / PRIOR_SCORE))
+
+    def forward(self, features: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
+        outputs = [level(x) for level, x in zip(self.levels, features, strict=True)]
+        scores, boxes, coefficients = (
+            torch.cat([x.flatten(2) for x in parts], 2).transpose(1, 2)
+            for parts in zip(*outputs, strict=True)
+        )
+        return scores, boxes, coefficients

@@ -1,0 +1,100 @@
+"""The few layers that every part of the network is made of."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+Activation = Callable[[], nn.Module]
+
+
+def leaky_relu() -> nn.Module:
+    """LeakyReLU 0.1, the activation of NanoDet-Plus; fused by ONNX Runtime and ncnn alike."""
+    return nn.LeakyReLU(0.1, inplace=True)
+
+
+def relu6() -> nn.Module:
+    """ReLU6, the activation that MobileNetV2's public weights were trained with."""
+    return nn.ReLU6(inplace=True)
+
+
+class ConvNorm(nn.Module):
+    """Convolution without bias, batch norm, and an activation if one is given.
+
+    Args:
+        pad: zero padding (left, right, top, bottom) in pixels; ``None`` is symmetric
+            ``kernel // 2``. MobileNetV2's stride-2 layers need (0, 1, 0, 1), which is
+            TensorFlow's SAME on even input.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 1,
+        stride: int = 1,
+        groups: int = 1,
+        activation: Activation | None = None,
+        pad: tuple[int, int, int, int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.pad = pad
+        padding = kernel // 2 if pad is None else 0
+        self.conv = nn.Conv2d(
+            inputs, outputs, kernel, stride, padding, groups=groups, bias=False
+        )
+        self.norm = nn.BatchNorm2d(outputs)
+        self.act = activation() if activation else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.pad is not None:
+            x = functional.pad(x, self.pad)
+        x = self.norm(self.conv(x))
+        return x if self.act is None else self.act(x)
+
+
+class Separable(nn.Module):
+    """Depthwise convolution, then pointwise 1x1, each with batch norm and activation.
+
+    The depthwise separable convolution of MobileNet (arXiv:1704.04861), which the paper
+    uses in the entire model.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 5,
+        stride: int = 1,
+        activation: Activation | None = leaky_relu,
+        last_activation: bool = True,
+    ) -> None:
+        super().__init__()
+        self.dw = ConvNorm(inputs, inputs, kernel, stride, inputs, activation)
+        self.pw = ConvNorm(inputs, outputs, activation=activation if last_activation else None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pw(self.dw(x))
+
+
+def upsample() -> nn.Module:
+    """Bilinear x2, half-pixel centres."""
+    return nn.Upsample(scale_factor=2.0, mode="bilinear", align_corners=False)
+
+
+def initialise(module: nn.Module, generator: torch.Generator) -> None:
+    """Start every convolution of ``module`` from He's normal distribution (arXiv:1502.01852).
+
+    Batch norm starts as identity, biases at 0. All random numbers come from ``generator``.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            fan_out = layer.weight[0, 0].numel() * layer.out_channels // layer.groups
+            with torch.no_grad():
+                layer.weight.normal_(0.0, (2.0 / fan_out) ** 0.5, generator=generator)
+                if layer.bias is not None:
+                    layer.bias.zero_()
+        elif isinstance(layer, nn.BatchNorm2d):
+            nn.init.ones_(layer.weight)
+            nn.init.zeros_(layer.bias)

@@ -1,0 +1,101 @@
+"""The whole network, from image tensor to the four raw outputs."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from mobileyolact.contract import ClassInfo, ModelContract, OutputInfo
+from mobileyolact.model.backbones import BACKBONES
+from mobileyolact.model.head import Head
+from mobileyolact.model.layers import initialise
+from mobileyolact.model.neck import GhostPAN
+from mobileyolact.model.presets import Preset
+from mobileyolact.model.prototypes import SimplifiedPrototypes
+
+
+class Outputs(NamedTuple):
+    """Raw outputs; N cells, C classes, K prototypes.
+
+    scores (B, N, C) logits; boxes (B, N, 4 * (reg_max + 1)) logits of the distance bins, left,
+    top, right, bottom; coefficients (B, N, K) before their activation; prototypes
+    (B, K, H / 4, W / 4).
+    """
+
+    scores: Tensor
+    boxes: Tensor
+    coefficients: Tensor
+    prototypes: Tensor
+
+
+class MobileYolact(nn.Module):
+    """Backbone, Ghost-PAN, detection head with coefficients, and prototypes."""
+
+    def __init__(self, preset: Preset, classes: int) -> None:
+        super().__init__()
+        self.preset = preset
+        self.classes = classes
+        self.backbone = BACKBONES[preset.backbone]()
+        c2, c3, c4, c5 = self.backbone.out_channels
+        self.neck = GhostPAN((c3, c4, c5), preset.neck_channels)
+        self.head = Head(
+            len(preset.strides),
+            preset.neck_channels,
+            classes,
+            preset.box_values,
+            preset.prototypes,
+        )
+        self.prototypes = SimplifiedPrototypes(
+            preset.neck_channels, c2, preset.prototype_channels, preset.prototypes
+        )
+
+    def forward(self, images: Tensor) -> Outputs:
+        """Map normalised images (B, 3, H, W) float32 to the raw outputs."""
+        c2, c3, c4, c5 = self.backbone(images)
+        p3, p4, p5, p6 = self.neck(c3, c4, c5)
+        scores, boxes, coefficients = self.head((p3, p4, p5, p6))
+        return Outputs(scores, boxes, coefficients, self.prototypes(c2, p3, p4, p5))
+
+
+def build_network(preset: Preset, classes: int, seed: int = 0) -> MobileYolact:
+    """A network of ``preset`` with random weights drawn from ``seed``."""
+    network = MobileYolact(preset, classes)
+    initialise(network, torch.Generator().manual_seed(seed))
+    network.head.reset_scores()
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def cell_count(preset: Preset, size: tuple[int, int] | None = None) -> int:
+    """Number N of cells of all levels at input ``size`` (height, width)."""
+    height, width = size or preset.input_size
+    return sum(-(-height // s) * -(-width // s) for s in preset.strides)
+
+
+def build_contract(
+    preset: Preset,
+    classes: Sequence[ClassInfo],
+    size: tuple[int, int] | None = None,
+    **values: Any,
+) -> ModelContract:
+    """The contract of a network of ``preset`` at input ``size``; ``values`` override fields."""
+    height, width = size or preset.input_size
+    cells = cell_count(preset, (height, width))
+    outputs = (
+        ("scores", (1, cells, len(classes)), "logit of each class"),
+        ("boxes", (1, cells, preset.box_values), "logits of the distances left, top, right, bottom"),
+        ("coefficients", (1, cells, preset.prototypes), "mask coefficients before activation"),
+        ("prototypes", (1, preset.prototypes, height // 4, width // 4), "prototype masks"),
+    )
+    return ModelContract(
+        name=preset.name,
+        input_size=(height, width),
+        classes=tuple(classes),
+        outputs=tuple(OutputInfo(name, shape, "float32", text) for name, shape, text in outputs),
+        strides=preset.strides,
+        mean=preset.mean,
+        std=preset.std,
+        colour_order=preset.colour_order,
+        reg_max=preset.reg_max,
+        **values,
+    )

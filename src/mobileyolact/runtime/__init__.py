@@ -1,0 +1,1 @@
+"""From a picture to instances with masks, in numpy and OpenCV, without PyTorch."""

@@ -1,0 +1,54 @@
+"""The network's box numbers as boxes in input pixels."""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from mobileyolact.contract import ModelContract
+
+FloatArray = npt.NDArray[np.float32]
+IndexArray = npt.NDArray[np.intp]
+
+
+def level_shapes(contract: ModelContract) -> list[tuple[int, int]]:
+    """Rows and columns of cells of each level, in the order of the contract's strides."""
+    height, width = contract.input_size
+    return [(math.ceil(height / s), math.ceil(width / s)) for s in contract.strides]
+
+
+def decode_boxes(values: FloatArray, cells: IndexArray, contract: ModelContract) -> FloatArray:
+    """Decode the boxes of some cells.
+
+    Args:
+        values: (M, 4 * (reg_max + 1)) bin logits, side by side for left, top, right, bottom, or
+            (M, 4) distances, as ``contract.box_coding`` says. A distance of ``dfl`` is the
+            expectation over its bins 0..reg_max (Generalized Focal Loss, arXiv:2006.04388).
+        cells: (M,) index of each cell among the cells of all levels.
+        contract: strides, box coding, centre offset and input size.
+
+    Returns:
+        (M, 4) float32 xyxy in input pixels along pixel edges, not clipped.
+    """
+    shapes = level_shapes(contract)
+    ends = np.cumsum([rows * columns for rows, columns in shapes])
+    level = np.searchsorted(ends, cells, side="right")
+    width = np.array([columns for _, columns in shapes])[level]
+    local = cells - np.append(0, ends)[level]
+    stride = np.array(contract.strides, dtype=np.float32)[level]
+    row, column = np.divmod(local, width)
+    centre_x = (column + np.float32(contract.centre_offset)) * stride
+    centre_y = (row + np.float32(contract.centre_offset)) * stride
+
+    if contract.box_coding == "dfl":
+        values = _expectation(values.reshape(len(values), 4, contract.reg_max + 1))
+    left, top, right, bottom = (values * stride[:, None]).T
+    boxes = [centre_x - left, centre_y - top, centre_x + right, centre_y + bottom]
+    return np.stack(boxes, axis=1).astype(np.float32)
+
+
+def _expectation(logits: FloatArray) -> FloatArray:
+    """The mean bin index under the softmax over the last axis."""
+    weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    bins = np.arange(logits.shape[-1], dtype=np.float32)
+    return np.asarray(weights @ bins / weights.sum(axis=-1))

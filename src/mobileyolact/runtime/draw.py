@@ -1,0 +1,119 @@
+"""Instances drawn over their picture: tinted masks, smooth outlines, labels."""
+
+from typing import Literal, get_args
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from mobileyolact.errors import ImageError, OptionError
+from mobileyolact.runtime.chips import Chip, Colour, draw_chips
+from mobileyolact.runtime.instances import Instances
+from mobileyolact.runtime.masks import Roi
+
+ImageArray = npt.NDArray[np.uint8]
+ColourBy = Literal["instance", "class"]
+
+# Neighbours in this list differ most, because neighbours often lie side by side.
+PALETTE: tuple[Colour, ...] = (
+    (64, 156, 255),
+    (255, 107, 87),
+    (52, 211, 153),
+    (255, 200, 61),
+    (167, 119, 255),
+    (45, 212, 232),
+    (255, 112, 181),
+    (163, 224, 54),
+    (255, 147, 51),
+    (99, 117, 255),
+    (20, 184, 148),
+    (232, 92, 240),
+)
+_TINT = 0.45
+_SUBPIXEL_BITS = 4
+
+
+def draw(image: ImageArray, instances: Instances, colour_by: ColourBy = "instance") -> ImageArray:
+    """Draw instances over a copy of their picture.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, the picture of the instances.
+        instances: what to draw; instances without a mask pixel are shown by their box.
+        colour_by: a colour for each instance, or for each class.
+
+    Returns:
+        (H, W, 3) uint8 RGB. Line width and text size follow the size of the picture. In a
+        crowd, labels that would hide better ones are left out.
+
+    Raises:
+        ImageError: the picture has another size than the one the instances were found in.
+        OptionError: an unknown ``colour_by``.
+    """
+    if image.shape != (instances.height, instances.width, 3):
+        raise ImageError(
+            f"the instances are of a picture of {instances.width}x{instances.height}, "
+            f"but the array to draw on has shape {image.shape}; give the same picture"
+        )
+    if colour_by not in get_args(ColourBy):
+        raise OptionError(f"colour_by must be 'instance' or 'class', got {colour_by!r}")
+    keys = instances.class_indices if colour_by == "class" else range(len(instances))
+    colours = [PALETTE[int(key) % len(PALETTE)] for key in keys]
+    canvas = image.copy()
+    areas = instances.areas
+    # Small instances come last, so that they stay visible on large ones.
+    order = np.argsort(-areas, kind="stable").tolist()
+    for i in order:
+        _tint(canvas, image, instances.roi(i), colours[i])
+    width = max(1, round(min(image.shape[:2]) / 320))
+    for i in order:
+        lines = _outlines(instances.roi(i)) if areas[i] else [_rectangle(instances.boxes[i])]
+        points = [np.round(line * 2**_SUBPIXEL_BITS).astype(np.int32) for line in lines]
+        cv2.polylines(canvas, points, True, colours[i], width, cv2.LINE_AA, _SUBPIXEL_BITS)
+    draw_chips(canvas, [_chip(instances, i, colours[i]) for i in range(len(instances))])
+    return canvas
+
+
+def _tint(canvas: ImageArray, image: ImageArray, roi: Roi, colour: Colour) -> None:
+    """Tint the picture itself, so that colours of overlapping masks do not turn to mud."""
+    rows, columns = roi.bitmap.shape
+    if rows and columns:
+        part = slice(roi.y, roi.y + rows), slice(roi.x, roi.x + columns)
+        solid = np.full_like(image[part], colour)
+        tinted = cv2.addWeighted(image[part], 1 - _TINT, solid, _TINT, 0)
+        np.copyto(canvas[part], tinted, where=roi.bitmap[:, :, None])
+
+
+def _outlines(roi: Roi) -> list[npt.NDArray[np.float64]]:
+    """Closed lines (P, 2) through the centres of the mask's border pixels, holes included."""
+    bitmap = np.pad(roi.bitmap.view(np.uint8), 1)
+    contours, _ = cv2.findContours(bitmap, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    corner = np.array([roi.x - 1, roi.y - 1])
+    return [corner + _smooth(contour.reshape(-1, 2).astype(np.float64)) for contour in contours]
+
+
+def _smooth(line: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Even out the steps of pixels: the mean of each point and two neighbours on each side."""
+    if len(line) < 12:
+        return line
+    shifted = [np.roll(line, shift, axis=0) for shift in range(-2, 3)]
+    return np.asarray(np.mean(shifted, axis=0))
+
+
+def _rectangle(box: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    x1, y1, x2, y2 = box.astype(np.float64) - 0.5
+    return np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
+
+
+def _chip(instances: Instances, i: int, colour: Colour) -> Chip:
+    """A label for instance ``i``: it likes to sit on top of the mask's highest part."""
+    x1, y1, x2, y2 = instances.boxes[i].tolist()
+    roi = instances.roi(i)
+    filled = np.flatnonzero(roi.bitmap.any(axis=1))
+    centre, top, bottom = (x1 + x2) / 2, y1, y2
+    if len(filled):
+        top, bottom = roi.y + float(filled[0]), roi.y + float(filled[-1]) + 1
+        # A few rows, because the very first one may be a stray pixel.
+        crest = roi.bitmap[filled[0] : filled[0] + max(1, len(filled) // 12)]
+        centre = roi.x + float(np.median(np.nonzero(crest)[1])) + 0.5
+    text = f"{instances.class_names[i]} {round(100 * float(instances.scores[i]))}%"
+    return Chip(text, colour, centre, top, bottom)

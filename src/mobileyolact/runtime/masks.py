@@ -1,0 +1,135 @@
+"""Masks of single instances, assembled inside their boxes only."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from mobileyolact.contract import ModelContract
+from mobileyolact.runtime.preprocess import Placement
+
+BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float32]
+
+_CACHE_BYTES = 64 * 2**20
+_BLOCK_PIXELS = 2**18  # 1 MiB of logits: what stays in a core's cache
+_BLOCK_CELLS = 8
+
+
+@dataclass(frozen=True)
+class Roi:
+    """The part of a picture that can hold a mask: ``bitmap`` (h, w) bool at column x, row y."""
+
+    x: int
+    y: int
+    bitmap: BoolArray
+
+
+class MaskSource(Protocol):
+    """Gives masks by row; ``box`` is the instance's box (4,) xyxy in picture pixels."""
+
+    def roi(self, row: int, box: FloatArray) -> Roi: ...
+
+
+class PrototypeMasks:
+    """Masks as linear combinations of prototypes (YOLACT, arXiv:1904.02689, section 3.3).
+
+    For each instance the combination is formed on the cells under its box, resampled
+    bilinearly to picture pixels while it is still a logit, and then cut. Pixel centres are
+    mapped exactly through the placement; beyond the outermost cell centres the values stay
+    constant. Pixels whose centre is outside the box are left out.
+
+    Finished masks are kept as packed bits, up to 64 MiB; masks beyond that are made anew.
+
+    Args:
+        coefficients: (N, K), activated.
+        prototypes: (K, h, w), not yet activated.
+        contract: prototype stride and activation.
+        placement: where the picture lies in the input.
+        threshold: logit above which a pixel belongs to the mask.
+    """
+
+    def __init__(
+        self,
+        coefficients: FloatArray,
+        prototypes: FloatArray,
+        contract: ModelContract,
+        placement: Placement,
+        threshold: float,
+    ) -> None:
+        count, self._rows, self._columns = prototypes.shape
+        self._prototypes = np.ascontiguousarray(prototypes).reshape(count, -1)
+        self._coefficients = coefficients
+        self._rectify = contract.prototype_activation == "relu"
+        self._threshold = np.float32(threshold)
+        self._placement, self._stride = placement, contract.prototype_stride
+        self._block_rows = max(1, int(_BLOCK_CELLS * self._stride / placement.scale_y))
+        self._cache: dict[int, tuple[int, int, tuple[int, int], npt.NDArray[np.uint8]]] = {}
+        self._cached_bytes = 0
+
+    def roi(self, row: int, box: FloatArray) -> Roi:
+        """The mask of instance ``row``, which is cut by ``box``."""
+        if row in self._cache:
+            x, y, (height, width), packed = self._cache[row]
+            bits = np.unpackbits(packed, count=height * width)
+            return Roi(x, y, bits.view(np.bool_).reshape(height, width))
+        x1, y1, x2, y2 = np.ceil(box.astype(np.float64) - 0.5).astype(int).tolist()
+        roi = Roi(x1, y1, self._assemble(row, x1, y1, x2, y2))
+        packed = np.packbits(roi.bitmap)
+        if self._cached_bytes + packed.nbytes <= _CACHE_BYTES:
+            self._cached_bytes += packed.nbytes
+            self._cache[row] = (x1, y1, (y2 - y1, x2 - x1), packed)
+        return roi
+
+    @cached_property
+    def _across(self) -> "_Resampling":
+        p = self._placement
+        return _Resampling(p.image_width, p.scale_x, p.offset_x, self._stride, self._columns)
+
+    @cached_property
+    def _down(self) -> "_Resampling":
+        p = self._placement
+        return _Resampling(p.image_height, p.scale_y, p.offset_y, self._stride, self._rows)
+
+    def _assemble(self, row: int, x1: int, y1: int, x2: int, y2: int) -> BoolArray:
+        bitmap = np.zeros((y2 - y1, x2 - x1), dtype=bool)
+        if bitmap.size == 0:
+            return bitmap
+        left, right = self._across.cells(x1, x2)
+        top, bottom = self._down.cells(y1, y2)
+        # Whole rows of cells, because they are one matrix without a copy.
+        slab = self._prototypes[:, top * self._columns : bottom * self._columns]
+        if self._rectify:
+            slab = np.maximum(slab, 0)
+        cells = (self._coefficients[row] @ slab).reshape(bottom - top, self._columns)
+        wide = cells[:, left:right] @ self._across.weights[x1:x2, left:right].T
+        step = max(1, min(self._block_rows, _BLOCK_PIXELS // (x2 - x1)))
+        for y in range(y1, y2, step):
+            end = min(y + step, y2)
+            first, last = self._down.cells(y, end)
+            logits = self._down.weights[y:end, first:last] @ wide[first - top : last - top]
+            np.greater(logits, self._threshold, out=bitmap[y - y1 : end - y1])
+        return bitmap
+
+
+class _Resampling:
+    """Bilinear resampling along one axis: ``weights`` (pixels, cells) float32."""
+
+    def __init__(self, pixels: int, scale: float, offset: float, stride: int, cells: int) -> None:
+        # Where the centre of each pixel lies, counted in cell centres from 0.
+        centres = ((np.arange(pixels) + 0.5) * scale + offset) / stride - 0.5
+        self._positions = np.clip(centres, 0, cells - 1)
+        self._count = cells
+        first = self._positions.astype(np.intp)
+        second = np.minimum(first + 1, cells - 1)
+        share = self._positions - first
+        self.weights = np.zeros((pixels, cells), dtype=np.float32)
+        self.weights[np.arange(pixels), second] = share
+        self.weights[np.arange(pixels), first] = 1 - share
+
+    def cells(self, start: int, end: int) -> tuple[int, int]:
+        """The range of cells that pixels start..end - 1 are made of."""
+        last = int(self._positions[end - 1])
+        return int(self._positions[start]), min(last + 2, self._count)

@@ -1,0 +1,97 @@
+"""Non-maximum suppression: of boxes of one class that overlap too much, keep the best.
+
+Boxes are (N, 4) xyxy; two boxes of one class conflict where their intersection over union is
+larger than the threshold. Equal scores are taken in the order given.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.floating[Any]]
+IndexArray = npt.NDArray[np.intp]
+
+_BLOCK = 128
+_FAST_TOP = 200  # candidates of one class, as in YOLACT's own configuration
+
+
+def nms(
+    boxes: FloatArray,
+    scores: FloatArray,
+    classes: npt.NDArray[np.integer[Any]],
+    threshold: float,
+    limit: int | None = None,
+) -> IndexArray:
+    """Exact greedy suppression within each class.
+
+    Args:
+        boxes: (N, 4) xyxy in any unit.
+        scores: (N,).
+        classes: (N,) class of each box.
+        threshold: largest intersection over union that two kept boxes of one class may have.
+        limit: stop after this many kept boxes.
+
+    Returns:
+        Indices of the kept boxes, best score first.
+    """
+    limit = len(boxes) if limit is None else limit
+    order = np.argsort(-scores, kind="stable")
+    kept = np.empty(0, dtype=np.intp)
+    # Block by block: one matrix of overlaps instead of one row for each kept box, and no more
+    # blocks than the limit needs.
+    for start in range(0, len(order), _BLOCK):
+        if len(kept) >= limit:
+            break
+        block = order[start : start + _BLOCK]
+        if len(kept):
+            block = block[~_conflicts(boxes, classes, kept, block, threshold).any(axis=0)]
+        conflicts = _conflicts(boxes, classes, block, block, threshold)
+        alive = np.ones(len(block), dtype=bool)
+        for i in np.flatnonzero(np.triu(conflicts, 1).any(axis=1)):
+            if alive[i]:
+                alive[i + 1 :] &= ~conflicts[i, i + 1 :]
+        kept = np.append(kept, block[alive])
+    return kept[:limit]
+
+
+def fast_nms(
+    boxes: FloatArray,
+    scores: FloatArray,
+    classes: npt.NDArray[np.integer[Any]],
+    threshold: float,
+    limit: int | None = None,
+) -> IndexArray:
+    """Fast NMS of YOLACT (arXiv:1904.02689, section 3.5).
+
+    A box is dropped where any better box of its class conflicts with it, even one that is
+    itself dropped; of each class only the best 200 boxes take part. Arguments and result as
+    for ``nms``.
+    """
+    order = np.argsort(-scores, kind="stable")
+    keep = np.zeros(len(order), dtype=bool)
+    for label in np.unique(classes):
+        places = np.flatnonzero(classes[order] == label)[:_FAST_TOP]
+        members = order[places]
+        conflicts = _conflicts(boxes, classes, members, members, threshold)
+        keep[places] = ~np.triu(conflicts, 1).any(axis=0)
+    return order[keep][:limit]
+
+
+def _conflicts(
+    boxes: FloatArray,
+    classes: npt.NDArray[np.integer[Any]],
+    first: IndexArray,
+    second: IndexArray,
+    threshold: float,
+) -> BoolArray:
+    """The matrix (len(first), len(second)) of conflicts, in float64."""
+    ax1, ay1, ax2, ay2 = boxes[first].astype(np.float64).T[:, :, None]
+    bx1, by1, bx2, by2 = boxes[second].astype(np.float64).T[:, None, :]
+    width = np.minimum(ax2, bx2) - np.maximum(ax1, bx1)
+    height = np.minimum(ay2, by2) - np.maximum(ay1, by1)
+    intersection = np.maximum(width, 0) * np.maximum(height, 0)
+    union = (ax2 - ax1) * (ay2 - ay1) + (bx2 - bx1) * (by2 - by1) - intersection
+    same_class = classes[first][:, None] == classes[second][None, :]
+    return np.asarray((intersection > threshold * union) & same_class)

@@ -1,0 +1,104 @@
+"""From a picture to instances in one call."""
+
+from itertools import pairwise
+from pathlib import Path
+from time import perf_counter
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from mobileyolact import zoo
+from mobileyolact.contract import ModelContract
+from mobileyolact.errors import OptionError
+from mobileyolact.runtime.backends import open_backend
+from mobileyolact.runtime.backends.base import Backend
+from mobileyolact.runtime.image import Source, open_image
+from mobileyolact.runtime.instances import Instances
+from mobileyolact.runtime.postprocess import PostprocessOptions, postprocess
+from mobileyolact.runtime.preprocess import preprocess
+
+
+class Timings(NamedTuple):
+    """Wall time of one prediction in milliseconds; masks count as postprocessing."""
+
+    decode_ms: float
+    preprocess_ms: float
+    network_ms: float
+    postprocess_ms: float
+
+
+class Predictor:
+    """A model that is ready to predict.
+
+    >>> with Predictor("coco", score_threshold=0.4) as predictor:  # doctest: +SKIP
+    ...     instances = predictor("photo.jpg")
+
+    Args:
+        model: a name of the zoo, the path of a model file, or an opened backend, which then
+            belongs to the predictor.
+        backend: ``onnxruntime`` or ``ncnn``; ``None`` chooses by the file, and onnxruntime for a
+            name.
+        threads: threads of the engine; ``None`` is one.
+        **overrides: fields of ``PostprocessOptions`` that replace the model's defaults.
+
+    Raises:
+        OptionError: an unknown model, backend or option.
+        ModelError: a missing or damaged model file.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Backend = "coco",
+        backend: str | None = None,
+        threads: int | None = None,
+        **overrides: Any,
+    ) -> None:
+        if isinstance(model, str | Path):
+            path = zoo.resolve(model, "ncnn" if backend == "ncnn" else None)
+            self.backend = open_backend(path, backend, threads)
+        else:
+            if backend is not None or threads is not None:
+                raise OptionError("an opened backend has its engine and threads already")
+            self.backend = model
+        self.contract: ModelContract = self.backend.contract
+        try:
+            self.options = PostprocessOptions.from_contract(self.contract, **overrides)
+        except OptionError:
+            self.close()
+            raise
+
+    def __call__(self, image: Source) -> Instances:
+        """Predict on anything that ``open_image`` reads."""
+        pixels = open_image(image)
+        tensor, placement = preprocess(pixels, self.contract)
+        return postprocess(self.backend.run(tensor), self.contract, placement, self.options)
+
+    def timed(self, image: Source) -> tuple[Instances, Timings]:
+        """Predict, make all masks, and tell how long each step took."""
+        times = [perf_counter()]
+        pixels = open_image(image)
+        times.append(perf_counter())
+        tensor, placement = preprocess(pixels, self.contract)
+        times.append(perf_counter())
+        raw = self.backend.run(tensor)
+        times.append(perf_counter())
+        instances = postprocess(raw, self.contract, placement, self.options)
+        for i in range(len(instances)):
+            instances.roi(i)
+        times.append(perf_counter())
+        steps = pairwise(times)
+        return instances, Timings(*(1000 * (end - start) for start, end in steps))
+
+    def close(self) -> None:
+        """Free the engine."""
+        self.backend.close()
+
+    def __enter__(self) -> "Predictor":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

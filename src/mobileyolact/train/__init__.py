@@ -1,0 +1,1 @@
+"""Training: augmentation, assignment, losses, and the loop that resumes bit for bit."""

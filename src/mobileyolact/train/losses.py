@@ -1,0 +1,180 @@
+"""Losses: quality focal classification, GIoU and DFL boxes, BCE and Dice masks."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mobileyolact.labels.dataset import CLASS_AGNOSTIC
+from mobileyolact.model.network import MobileYolact, Outputs
+from mobileyolact.train.assign import assign
+from mobileyolact.train.boxes import (
+    cell_centres,
+    distances_to_boxes,
+    expected_distances,
+    giou,
+)
+from mobileyolact.train.config import TrainConfig
+from mobileyolact.train.data import Batch
+
+MASKS_PER_BATCH = 320  # bounds memory and time of the mask loss
+BOX_MARGIN = 0.1  # masks learn to end: the loss sees this much beyond each side of the box
+
+
+class Positives(NamedTuple):
+    """Positive cells of a batch; all tensors (P,). ``objects`` index the batch's objects."""
+
+    images: Tensor
+    cells: Tensor
+    objects: Tensor
+    targets: Tensor
+    ranks: Tensor
+
+
+def compute_losses(
+    outputs: Outputs, batch: Batch, network: MobileYolact, config: TrainConfig
+) -> dict[str, Tensor]:
+    """Weighted loss terms; their sum is what is minimised.
+
+    With a frozen detector only the mask terms are computed.
+    """
+    outputs = Outputs(*(o.float() for o in outputs))
+    preset, size = network.preset, (batch.images.shape[2], batch.images.shape[3])
+    centres, strides = (t.to(outputs.scores.device) for t in cell_centres(size, preset.strides))
+    boxes = distances_to_boxes(expected_distances(outputs.boxes), centres, strides)
+    positives = find_positives(outputs.scores.detach(), boxes.detach(), centres, batch)
+
+    losses = {}
+    if config.freeze != "detector":
+        losses["class"] = config.class_weight * class_loss(outputs.scores, positives, batch, centres)
+        box, dfl = box_losses(outputs.boxes, boxes, positives, batch, centres, strides)
+        losses["box"], losses["dfl"] = config.box_weight * box, config.dfl_weight * dfl
+    bce, dice = mask_losses(outputs.coefficients.tanh(), outputs.prototypes, positives, batch)
+    losses["mask_bce"] = config.mask_bce_weight * bce
+    losses["mask_dice"] = config.mask_dice_weight * dice
+    return losses
+
+
+def find_positives(scores: Tensor, boxes: Tensor, centres: Tensor, batch: Batch) -> Positives:
+    """Assign every image of the batch; ``scores`` are logits (B, N, C), ``boxes`` (B, N, 4)."""
+    parts = []
+    for i in range(len(batch.images)):
+        mine = (batch.image_index == i).nonzero()[:, 0]
+        found = assign(
+            scores[i].sigmoid(), boxes[i], centres, batch.boxes[mine], batch.classes[mine]
+        )
+        image = torch.full_like(found.cells, i)
+        parts.append((image, found.cells, mine[found.objects], found.targets, found.ranks))
+    return Positives(*(torch.cat(values) for values in zip(*parts, strict=True)))
+
+
+def class_loss(scores: Tensor, positives: Positives, batch: Batch, centres: Tensor) -> Tensor:
+    """Quality focal loss (arXiv:2006.04388, equation 2, beta 2) over the cells that are known.
+
+    A cell teaches "not this class" only where the class is completely labelled in the picture
+    and no crowd of that class covers the cell.
+    """
+    images, cells, objects, quality, _ = positives
+    classes = batch.classes[objects]
+    known = classes != CLASS_AGNOSTIC
+    at = (images[known], cells[known], classes[known])
+    target, weight = torch.zeros_like(scores), torch.zeros_like(scores)
+    weight += batch.labelled[:, None].to(weight)
+    for mask, image, index in zip(
+        batch.crowd_masks, batch.crowd_image_index, batch.crowd_classes, strict=True
+    ):
+        weight[image, :, index] *= ~_inside(mask, centres, batch)
+    target[at] = quality[known]
+    weight[at] = 1.0
+    error = (target - scores.sigmoid()).abs().square()
+    loss = error * functional.binary_cross_entropy_with_logits(scores, target, reduction="none")
+    return (loss * weight).sum() / quality[known].sum().clamp(min=1.0)
+
+
+def _inside(mask: Tensor, centres: Tensor, batch: Batch) -> Tensor:
+    """Which cell centres (N,) lie inside ``mask``, which covers the whole input."""
+    step = batch.images.shape[2] // mask.shape[0]
+    x, y = (centres / step).long().unbind(1)
+    return mask[y.clamp(max=mask.shape[0] - 1), x.clamp(max=mask.shape[1] - 1)] > 127
+
+
+def box_losses(
+    distributions: Tensor,
+    boxes: Tensor,
+    positives: Positives,
+    batch: Batch,
+    centres: Tensor,
+    strides: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """GIoU loss and distribution focal loss (arXiv:2006.04388, equation 6).
+
+    Both are weighted by the targets. Objects without a class teach no boxes.
+    """
+    images, cells, objects, quality, _ = positives
+    known = batch.classes[objects] != CLASS_AGNOSTIC
+    images, cells, objects, quality = (
+        t[known] for t in (images, cells, objects, quality)
+    )
+    total = quality.sum().clamp(min=1.0)
+    true = batch.boxes[objects]
+    overlap = ((1 - giou(boxes[images, cells], true)) * quality).sum() / total
+
+    logits = distributions[images, cells].unflatten(-1, (4, -1))
+    last = logits.shape[-1] - 1
+    centre = centres[cells]
+    distances = torch.cat([centre - true[:, :2], true[:, 2:] - centre], 1) / strides[cells, None]
+    distances = distances.clamp(0, last - 1e-3)
+    low = distances.floor()
+    log_probabilities = logits.log_softmax(-1)
+    at_low = log_probabilities.gather(-1, low.long()[..., None])[..., 0]
+    at_high = log_probabilities.gather(-1, low.long()[..., None] + 1)[..., 0]
+    dfl = -((low + 1 - distances) * at_low + (distances - low) * at_high).mean(-1)
+    return overlap, (dfl * quality).sum() / total
+
+
+def mask_losses(
+    coefficients: Tensor, prototypes: Tensor, positives: Positives, batch: Batch
+) -> tuple[Tensor, Tensor]:
+    """Mean over masks of BCE divided by the box's area, and of the Dice loss, inside the box.
+
+    Args:
+        coefficients: (B, N, K) after their activation.
+        prototypes: (B, K, h, w).
+    """
+    usable = batch.has_mask[positives.objects]
+    order = torch.where(usable, positives.ranks, len(positives.ranks) + 10_000)
+    chosen = order.argsort(stable=True)[: min(MASKS_PER_BATCH, int(usable.sum()))]
+    if not len(chosen):
+        nothing = 0.0 * (coefficients.sum() + prototypes.sum())
+        return nothing, nothing
+    chosen = chosen[positives.images[chosen].argsort(stable=True)]  # image by image
+    images, cells, objects = (t[chosen] for t in positives[:3])
+    logits = torch.cat(
+        [
+            coefficients[i, cells[images == i]] @ prototypes[i].flatten(1)
+            for i in range(len(prototypes))
+        ]
+    ).unflatten(1, prototypes.shape[2:])
+    truth = batch.masks[objects].to(logits) / 255
+    inside = box_window(batch.boxes[objects], prototypes.shape[2:], batch.images.shape[2:])
+    area = inside.sum((1, 2))
+    bce = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+    bce = (bce * inside).sum((1, 2)) / area
+    probability, truth = logits.sigmoid() * inside, truth * inside
+    overlap = 2 * (probability * truth).sum((1, 2)) + 1
+    dice = 1 - overlap / (probability.square().sum((1, 2)) + truth.square().sum((1, 2)) + 1)
+    return bce.mean(), dice.mean()
+
+
+def box_window(boxes: Tensor, shape: torch.Size, input_shape: torch.Size) -> Tensor:
+    """1.0 in the prototype cells (P, h, w) that a box, widened by ``BOX_MARGIN``, touches."""
+    scale = boxes.new_tensor([shape[1] / input_shape[1], shape[0] / input_shape[0]])
+    low, high = boxes[:, :2] * scale, boxes[:, 2:] * scale
+    margin = (high - low) * BOX_MARGIN
+    low, high = (low - margin).floor(), (high + margin).ceil()
+    x = torch.arange(shape[1], device=boxes.device)
+    y = torch.arange(shape[0], device=boxes.device)
+    in_x = (x >= low[:, :1]) & (x < high[:, :1])
+    in_y = (y >= low[:, 1:]) & (y < high[:, 1:])
+    return (in_y[:, :, None] & in_x[:, None]).float()

@@ -1,0 +1,111 @@
+"""Models by name: the ones that the package embeds, and any file of the user's by its path."""
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from mobileyolact.errors import ModelError, OptionError
+
+Kind = Literal["onnx", "ncnn", "safetensors"]
+
+ASSETS = Path(__file__).parent / "assets"
+
+# The file that stands for a model of each kind, and what lies beside it.
+_SUFFIXES: dict[Kind, str] = {
+    "onnx": ".onnx",
+    "ncnn": ".ncnn.param",
+    "safetensors": ".safetensors",
+}
+_COMPANIONS: dict[Kind, tuple[str, ...]] = {
+    "onnx": (),
+    "ncnn": (".ncnn.bin", ".ncnn.json"),
+    "safetensors": (),
+}
+
+
+@dataclass(frozen=True)
+class ZooModel:
+    """One embedded model: ``name`` for the command line, and its files ``stem`` + suffix."""
+
+    name: str
+    preset: str
+    summary: str
+
+    @property
+    def stem(self) -> Path:
+        return ASSETS / self.name / self.preset
+
+    def path(self, kind: Kind) -> Path:
+        return self.stem.with_name(self.stem.name + _SUFFIXES[kind])
+
+    def files(self, kind: Kind) -> tuple[Path, ...]:
+        """Every file of this kind, the one that stands for the model first."""
+        suffixes = (_SUFFIXES[kind], *_COMPANIONS[kind])
+        return tuple(self.stem.with_name(self.stem.name + suffix) for suffix in suffixes)
+
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kinds whose files are all there."""
+        return tuple(kind for kind in _SUFFIXES if all(f.is_file() for f in self.files(kind)))
+
+
+_MODELS = (ZooModel("coco", "n-416", "80 COCO classes, ShuffleNetV2-1.0x at 416 x 416"),)
+
+
+def list_models() -> tuple[ZooModel, ...]:
+    """The embedded models, in the order in which they are offered."""
+    return _MODELS
+
+
+def kind_of(path: Path) -> Kind:
+    """The kind of model file that ``path`` names, by its suffix.
+
+    Raises:
+        OptionError: the suffix is none of ours.
+    """
+    for kind, suffix in _SUFFIXES.items():
+        if path.name.lower().endswith(suffix):
+            return kind
+    raise OptionError(
+        f"'{path}' is no model file: the name must end in {', '.join(_SUFFIXES.values())}"
+    )
+
+
+def resolve(model: str | Path, kind: Kind | None = None) -> Path:
+    """Find the file of a model.
+
+    Args:
+        model: a name of the zoo such as ``"coco"``, or the path of a model file.
+        kind: the kind of file that is needed; ``None`` takes a path as it is, and ONNX of a name.
+
+    Returns:
+        The path of the ``.onnx``, ``.ncnn.param`` or ``.safetensors`` file, which exists.
+
+    Raises:
+        OptionError: an unknown name, a suffix that is none of ours, or a file of another kind.
+        ModelError: the file is missing.
+    """
+    by_name = {entry.name: entry for entry in list_models()}
+    if str(model) in by_name:
+        path = by_name[str(model)].path(kind or "onnx")
+        if not path.is_file():
+            raise ModelError(
+                f"the embedded model '{model}' lacks its file {path.name}; "
+                "install mobileyolact again"
+            )
+        return path
+    path = Path(model)
+    if not path.exists() and path.name == str(model) and "." not in path.name:
+        nearest = difflib.get_close_matches(str(model), by_name, n=1, cutoff=0.0)
+        raise OptionError(
+            f"there is no model named '{model}'; the nearest name is '{nearest[0]}', "
+            "or give the path of a .onnx, .ncnn.param or .safetensors file"
+        )
+    found = kind_of(path)
+    if kind is not None and found != kind:
+        raise OptionError(
+            f"'{path}' is a {_SUFFIXES[found]} file, but a {_SUFFIXES[kind]} file is needed here"
+        )
+    if not path.is_file():
+        raise ModelError(f"there is no model file '{path}'; check the path")
+    return path

@@ -1,0 +1,180 @@
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from mobileyolact.errors import ImageError
+from mobileyolact.runtime.image import open_image
+
+RGB = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
+GREY = RGB[:, :, 0]
+
+
+def saved(image, format="PNG", **options):
+    file = io.BytesIO()
+    image.save(file, format, **options)
+    return file.getvalue()
+
+
+def test_every_kind_of_source_gives_the_same_picture(tmp_path):
+    picture = Image.fromarray(RGB)
+    path = tmp_path / "ünïcode name.png"
+    picture.save(path)
+    for source in (RGB, picture, path, str(path), path.read_bytes()):
+        opened = open_image(source)
+        assert opened.dtype == np.uint8
+        assert opened.flags.c_contiguous
+        assert np.array_equal(opened, RGB)
+
+
+def test_an_array_in_the_right_form_is_not_copied():
+    assert np.shares_memory(open_image(RGB), RGB)
+    flipped = open_image(RGB[:, ::-1])
+    assert flipped.flags.c_contiguous
+    assert np.array_equal(flipped, RGB[:, ::-1])
+
+
+@pytest.mark.parametrize("orientation", range(10))
+def test_exif_orientation_is_applied(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = saved(Image.fromarray(RGB), exif=exif)
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    assert np.array_equal(open_image(data), np.asarray(expected))
+    assert open_image(data).shape[:2] == ((9, 6) if 5 <= orientation <= 8 else (6, 9))
+
+
+def test_damaged_exif_does_not_spoil_the_picture():
+    data = saved(Image.fromarray(RGB), exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff")
+    assert np.array_equal(open_image(data), RGB)
+
+
+@pytest.mark.parametrize("array", [GREY, GREY[:, :, None], GREY.astype(np.uint16) * 257])
+def test_grey_arrays(array):
+    assert np.array_equal(open_image(array), np.stack([GREY] * 3, axis=2))
+
+
+def test_grey_files_of_every_depth():
+    expected = np.stack([GREY] * 3, axis=2)
+    deep = Image.fromarray(GREY.astype(np.uint16) * 257)
+    assert np.array_equal(open_image(saved(Image.fromarray(GREY))), expected)
+    assert np.array_equal(open_image(saved(deep)), expected)
+    assert np.array_equal(open_image(saved(deep, "TIFF")), expected)
+    assert np.array_equal(open_image(Image.fromarray(GREY.astype(np.int32) * 257)), expected)
+    bits = GREY > 127
+    assert np.array_equal(open_image(saved(Image.fromarray(bits)))[:, :, 1], bits * 255)
+    assert np.array_equal(open_image(bits)[:, :, 1], bits * 255)
+
+
+def test_float_and_wide_pictures_are_stretched_from_darkest_to_brightest():
+    ramp = np.linspace(-3, 5, 9, dtype=np.float32)[None].repeat(4, axis=0)
+    expected = np.round(np.linspace(0, 65535, 9) / 257)
+    assert open_image(saved(Image.fromarray(ramp), "TIFF"))[0, :, 0] == pytest.approx(expected)
+    wide = Image.fromarray((ramp * 1_000_000).astype(np.int32))
+    assert open_image(wide)[0, :, 0] == pytest.approx(expected, abs=1)
+    assert not open_image(Image.fromarray(np.full((4, 4), np.nan, dtype=np.float32))).any()
+
+
+def test_transparency_lies_over_white():
+    alpha = np.zeros((6, 9, 1), dtype=np.uint8)
+    alpha[:, 3:], alpha[:, 6:] = 255, 51
+    rgba = np.concatenate([RGB, alpha], axis=2)
+    for source in (rgba, saved(Image.fromarray(rgba))):
+        opened = open_image(source)
+        assert (opened[:, :3] == 255).all()
+        assert np.array_equal(opened[:, 3:6], RGB[:, 3:6])
+        assert opened[:, 6:] == pytest.approx(RGB[:, 6:] * 0.2 + 255 * 0.8, abs=0.51)
+
+
+def test_palettes_with_and_without_transparency():
+    palette = Image.fromarray(RGB).quantize(16)
+    assert np.array_equal(open_image(saved(palette)), np.asarray(palette.convert("RGB")))
+    palette.info["transparency"] = 0
+    hidden = np.asarray(palette) == 0
+    assert (open_image(saved(palette, transparency=0))[hidden] == 255).all()
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "HSV", "LA", "RGBX", "La", "RGBa"])
+def test_other_modes_of_pillow(mode):
+    start = Image.fromarray(RGB).convert({"La": "LA", "RGBa": "RGBA"}.get(mode, "RGB"))
+    opened = open_image(start.convert(mode))
+    assert opened.shape == RGB.shape
+    # HSV and YCbCr round in their own units.
+    expected = start.convert("L" if mode == "LA" else "RGB").convert("RGB")
+    assert np.abs(opened.astype(int) - np.asarray(expected)).max() <= 12
+
+
+def test_lab_and_cmyk_files():
+    grey = Image.new("LAB", (4, 3), (128, 128, 128))
+    assert open_image(saved(grey, "TIFF")) == pytest.approx(119, abs=3)
+    cmyk = saved(Image.new("CMYK", (4, 3), (255, 0, 0, 0)), "JPEG")
+    assert open_image(cmyk)[0, 0] == pytest.approx([0, 255, 255], abs=3)
+
+
+@pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_of_an_animation_the_first_frame_is_taken(format):
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    options = {"lossless": True} if format == "WEBP" else {}
+    data = saved(frames[0], format, save_all=True, append_images=frames[1:], **options)
+    assert open_image(data)[0, 0] == pytest.approx([255, 0, 0], abs=2)
+
+
+def test_truncated_and_foreign_files_are_clear_errors(tmp_path):
+    data = saved(Image.fromarray(RGB.repeat(30, axis=0)), "JPEG")
+    whole = len(data)
+    for end in (0, 1, 10, whole // 2, whole - 20):
+        with pytest.raises(ImageError, match=r"damaged|not a picture"):
+            open_image(data[:end])
+    path = tmp_path / "notes.jpg"
+    path.write_text("these are notes")
+    with pytest.raises(ImageError, match=r"notes\.jpg is not a picture"):
+        open_image(path)
+
+
+def test_paths_that_lead_nowhere():
+    with pytest.raises(ImageError, match="there is no picture"):
+        open_image("nowhere.jpg")
+    with pytest.raises(ImageError, match="is a folder"):
+        open_image("/")
+    with pytest.raises(ImageError, match="cannot read"):
+        open_image("a\0b")
+    with pytest.raises(ImageError, match="from int"):
+        open_image(3)
+
+
+def png_header(width, height):
+    def chunk(kind, data):
+        checksum = zlib.crc32(kind + data)
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+
+
+def test_bombs_are_refused_before_they_are_decoded():
+    for side in (10_001, 60_000):
+        with pytest.raises(ImageError, match=r"too large|more than the limit"):
+            open_image(png_header(side, side))
+    with pytest.raises(ImageError, match="has 9x6 pixels, more than the limit of 53"):
+        open_image(RGB, max_pixels=53)
+    assert open_image(RGB, max_pixels=54).shape == (6, 9, 3)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((0, 4, 3), np.uint8),
+        np.zeros((4, 4, 2), np.uint8),
+        np.zeros((4,), np.uint8),
+        np.zeros((1, 4, 4, 3), np.uint8),
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros((4, 4, 3), np.int64),
+        np.array([["a"]]),
+    ],
+)
+def test_arrays_that_are_no_pictures(array):
+    with pytest.raises(ImageError):
+        open_image(array)

@@ -1,0 +1,142 @@
+"""docs/contract.schema.json, docs/contract.md and ModelContract say the same."""
+
+import copy
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import onnxruntime
+import pytest
+
+from mobileyolact import zoo
+from mobileyolact.contract import (
+    _CHOICES,
+    FORMAT_VERSION,
+    OUTPUT_NAMES,
+    ClassInfo,
+    ModelContract,
+    OutputInfo,
+    Quantization,
+)
+
+DOCS = Path(__file__).parent.parent / "docs"
+SCHEMA = json.loads((DOCS / "contract.schema.json").read_text(encoding="utf-8"))
+FIELDS = {field.name for field in dataclasses.fields(ModelContract)}
+SHAPES = ((1, 85, 2), (1, 85, 32), (1, 85, 8), (1, 8, 16, 16))
+
+
+def a_contract(**changes: Any) -> ModelContract:
+    values: dict[str, Any] = {
+        "name": "tiny",
+        "input_size": (64, 64),
+        "classes": (ClassInfo(0, "cat", 17), ClassInfo(1, "dog", 18)),
+        "outputs": tuple(
+            OutputInfo(name, shape, "float32", name)
+            for name, shape in zip(OUTPUT_NAMES, SHAPES, strict=True)
+        ),
+        "strides": (8, 16, 32, 64),
+        "mean": (103.53, 116.28, 123.675),
+        "std": (57.375, 57.12, 58.395),
+    }
+    return ModelContract(**{**values, **changes})
+
+
+def as_json(contract: ModelContract) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(contract.to_json())
+    return value
+
+
+def test_the_schema_is_a_schema() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+def test_the_schema_lists_the_fields_of_the_dataclass() -> None:
+    assert set(SCHEMA["properties"]) == FIELDS
+    assert set(SCHEMA["required"]) == FIELDS
+    assert SCHEMA["properties"]["format_version"]["const"] == FORMAT_VERSION
+    item = SCHEMA["properties"]["classes"]["items"]
+    assert set(item["properties"]) == {field.name for field in dataclasses.fields(ClassInfo)}
+    output = SCHEMA["$defs"]["output"]
+    assert set(output["properties"]) == {field.name for field in dataclasses.fields(OutputInfo)}
+    quantization = SCHEMA["properties"]["quantization"]["anyOf"][1]
+    fields = {field.name for field in dataclasses.fields(Quantization)}
+    assert set(quantization["properties"]) == fields
+
+
+@pytest.mark.parametrize("field", sorted(_CHOICES))
+def test_the_schema_allows_the_same_choices(field: str) -> None:
+    entry = SCHEMA["properties"][field]
+    allowed = entry.get("enum", [entry.get("const")])
+    assert set(allowed) == set(_CHOICES[field])
+
+
+def test_the_page_explains_every_field() -> None:
+    page = (DOCS / "contract.md").read_text(encoding="utf-8")
+    in_tables = {
+        name
+        for line in page.splitlines()
+        if line.startswith("|")
+        for name in re.findall(r"`(\w+)`", line.split("|")[1])
+    }
+    assert in_tables - set(OUTPUT_NAMES) == FIELDS - {"outputs"}
+    assert "`outputs` lists" in page
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"resize": "letterbox", "box_coding": "ltrb", "nms": "fast"},
+        {"quantization": Quantization("full", "ptq"), "provenance": {"ap": {"mask": 0.2}}},
+    ],
+)
+def test_a_contract_is_valid_and_survives_the_round_trip(changes: dict[str, Any]) -> None:
+    contract = a_contract(**changes)
+    jsonschema.validate(as_json(contract), SCHEMA)
+    assert ModelContract.from_json(contract.to_json()) == contract
+
+
+@pytest.mark.parametrize("field", sorted(FIELDS))
+def test_the_schema_refuses_a_contract_without_a_field(field: str) -> None:
+    value = as_json(a_contract())
+    del value[field]
+    with pytest.raises(jsonschema.ValidationError, match=field):
+        jsonschema.validate(value, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("path", "wrong"),
+    [
+        (("colour_order",), "hsv"),
+        (("std",), [0, 1, 1]),
+        (("input_size",), [416]),
+        (("mask_threshold",), 1.5),
+        (("outputs", 0, "name"), "logits"),
+        (("outputs", 3, "shape"), [1, 8, 16]),
+        (("classes", 0, "id"), 3),
+        (("colour",), "rgb"),
+    ],
+)
+def test_the_schema_refuses_wrong_values(path: tuple[Any, ...], wrong: Any) -> None:
+    value = copy.deepcopy(as_json(a_contract()))
+    place = value
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = wrong
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(value, SCHEMA)
+
+
+@pytest.mark.parametrize("model", zoo.list_models(), ids=lambda model: model.name)
+def test_embedded_models_carry_a_valid_contract(model: zoo.ZooModel) -> None:
+    if not zoo.ASSETS.is_dir() or not any(zoo.ASSETS.rglob("*.*")):
+        pytest.skip("no weights are embedded yet")
+    texts = [model.files("ncnn")[-1].read_text(encoding="utf-8")]
+    session = onnxruntime.InferenceSession(model.path("onnx"))
+    texts.append(session.get_modelmeta().custom_metadata_map["mobileyolact.contract"])
+    for text in texts:
+        jsonschema.validate(json.loads(text), SCHEMA)
+    assert ModelContract.from_json(texts[0]) == ModelContract.from_json(texts[1])

@@ -1,0 +1,59 @@
+"""Two processes equal one at the same total batch, here within 1e-5 of each weight."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import toy_training
+from safetensors.torch import load_file
+
+from mobileyolact.errors import OptionError
+
+LAUNCH = ("-m", "accelerate.commands.launch", "--cpu", "--num_machines=1", "--mixed_precision=no")
+
+
+def run(folder: Path, *launcher: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, *launcher, toy_training.__file__, str(folder), "12", "0", "0"]
+    return subprocess.run(
+        [*command, "--no-norm"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_two_processes_equal_one(tmp_path: Path) -> None:
+    assert run(tmp_path / "one").returncode == 0
+    two = run(tmp_path / "two", *LAUNCH, "--num_processes=2")
+    assert two.returncode == 0, two.stderr
+    one = load_file(tmp_path / "one/best.safetensors")
+    for name, value in load_file(tmp_path / "two/best.safetensors").items():
+        assert torch.allclose(value, one[name], rtol=0, atol=1e-5), name
+    lines = (tmp_path / "two/log.jsonl").read_text().splitlines()
+    assert len(lines) == 12  # one process alone writes
+    again = run(tmp_path / "two", *LAUNCH, "--num_processes=2")
+    assert again.returncode == 0, again.stderr
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from accelerate import Accelerator
+
+    monkeypatch.setattr(Accelerator, "num_processes", 3)
+    with pytest.raises(OptionError, match="batch size 4 .*give a multiple of 3"):
+        toy_training.train(
+            toy_training.ToyNetwork(),
+            toy_training.ToyData(4),
+            toy_training.toy_losses,
+            toy_training.toy_config(),
+            toy_training.CONTRACT,
+            tmp_path,
+        )
