@@ -74,6 +74,18 @@ def test_a_wrong_class_is_one_line(labels: Path, runner: CliRunner) -> None:
     assert "'cat'" in result.stderr
 
 
+def test_bad_annotations_are_reported_but_not_all_of_them(labels: Path, runner: CliRunner) -> None:
+    content = json.loads(labels.read_text(encoding="utf-8"))
+    content["annotations"] += [{"id": i, "image_id": 99, "category_id": 17} for i in range(10, 20)]
+    labels.write_text(json.dumps(content), encoding="utf-8")
+    result = runner.invoke(app, ["evaluate", "any", "--data", str(labels), "--classes", "cat"])
+    assert result.exit_code == 0, result.output
+    lines = [line for line in result.stderr.splitlines() if line.startswith("warning: ")]
+    assert "annotation 10" in lines[0]
+    assert len(lines) == 6
+    assert "5 more" in lines[-1]
+
+
 def test_missing_labels_are_one_line(tmp_path: Path, runner: CliRunner) -> None:
     result = runner.invoke(app, ["evaluate", "any", "--data", str(tmp_path / "no.json")])
     assert result.exit_code == 1

@@ -2,6 +2,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Callable
+from math import isclose
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +91,8 @@ DOG = (32.0, 32.0, 64.0, 64.0)
 def test_classes_are_matched_by_name(predictor: Predictor, labels: Any) -> None:
     """The labels count classes in another order than the model, and write one in capitals."""
     result = evaluate(predictor, labels(("Cat", "dog"), (0, CAT), (1, DOG)))
-    assert result.mask.AP == pytest.approx(1)
-    assert result.box.AP == pytest.approx(1)
+    assert isclose(result.mask.AP, 1)
+    assert isclose(result.box.AP, 1)
     assert list(result.mask.per_class) == ["Cat", "dog"]
     assert result.mask.per_class["dog"].instances == 2
     assert result.unknown_classes == ()
@@ -103,7 +104,7 @@ def test_a_class_that_the_model_does_not_know_counts_as_missed(
     predictor: Predictor, labels: Any
 ) -> None:
     result = evaluate(predictor, labels(("cat", "zebra"), (0, CAT), (1, DOG)))
-    assert result.mask.AP == pytest.approx(0.5)
+    assert isclose(result.mask.AP, 0.5)
     assert result.mask.per_class["zebra"].AP == 0
     assert result.to_json()["unknown_classes"] == ["zebra"]
 
@@ -112,7 +113,7 @@ def test_classes_restrict_masks_and_boxes(predictor: Predictor, labels: Any) -> 
     dataset = labels(("cat", "zebra"), (0, CAT), (1, DOG))
     result = evaluate(predictor, dataset, classes=["cat"])
     for summary in (result.mask, result.box):
-        assert summary.AP == pytest.approx(1)
+        assert isclose(summary.AP, 1)
         assert list(summary.per_class) == ["cat"]
     assert all((found.class_indices == 0).all() for found in result.detections)
 
@@ -143,7 +144,7 @@ def test_json_has_the_agreed_form_and_no_nan(predictor: Predictor, labels: Any) 
 def test_what_was_found_is_kept_for_later(predictor: Predictor, labels: Any) -> None:
     result = evaluate(predictor, labels(("cat", "dog"), (0, CAT), (1, DOG)))
     again = average_precision(result.dataset, result.detections, "mask", result.classes)
-    assert again == result.mask
+    assert repr(again) == repr(result.mask)
 
 
 def test_progress(predictor: Predictor, labels: Any) -> None:

@@ -71,7 +71,7 @@ def test_classes_that_are_not_labelled_give_no_negatives() -> None:
     nothing = [False, False, False]
     assert class_loss(scores, one_positive(), batch([1], nothing), CENTRES).item() == 0
     scores[0, CELL, 1] = -100.0  # a labelled object still teaches its own class
-    assert class_loss(scores, one_positive(), batch([1], nothing), CENTRES) > 100
+    assert class_loss(scores, one_positive(), batch([1], nothing), CENTRES) >= 100
 
 
 def test_a_crowd_excuses_its_class_inside_it() -> None:
@@ -154,7 +154,7 @@ def test_every_term_has_a_gradient_path_even_without_objects(classes: list[int])
     network = build_network(preset, 3)
     scene = dataclasses.replace(
         batch(classes),
-        images=torch.zeros(1, 3, 320, 320),
+        images=torch.rand(1, 3, 320, 320, generator=torch.Generator().manual_seed(0)),
         masks=torch.zeros(len(classes), 80, 80, dtype=torch.uint8),
     )
     losses = compute_losses(network(scene.images), scene, network, CONFIG)

@@ -1,6 +1,7 @@
 """``mobileyolact evaluate``: average precision of a model on labelled pictures."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 # Of so many classes each gets a row; the JSON has all.
 TABLE_CLASSES = 20
+SHOWN_PROBLEMS = 5
 
 _COLUMNS = {
     "AP": "AP",
@@ -63,8 +65,7 @@ def evaluate(
     from mobileyolact.labels.formats import read_labels
 
     dataset = read_labels(data, images)
-    for problem in dataset.problems:
-        typer.echo(f"warning: {problem}", err=True)
+    _warn(dataset.problems)
     chosen = [name.strip() for name in classes.split(",") if name.strip()] if classes else None
     errors = Console(stderr=True)
     with (
@@ -88,6 +89,15 @@ def evaluate(
     if figures["unknown_classes"]:
         names = ", ".join(figures["unknown_classes"])
         typer.echo(f"warning: the model does not know {names}: counted as missed", err=True)
+
+
+def _warn(problems: Sequence[str]) -> None:
+    """Say what of the labels was left out; a few are enough to see what is wrong."""
+    for problem in problems[:SHOWN_PROBLEMS]:
+        typer.echo(f"warning: {problem}", err=True)
+    if len(problems) > SHOWN_PROBLEMS:
+        more = len(problems) - SHOWN_PROBLEMS
+        typer.echo(f"warning: and {more} more such problems in the labels", err=True)
 
 
 def _totals(figures: dict[str, Any]) -> "Table":

@@ -18,7 +18,7 @@ from mobileyolact.evaluate.average_precision import (
     label_mask,
     require_pycocotools,
 )
-from mobileyolact.labels.dataset import Dataset, Record, plain
+from mobileyolact.labels.dataset import Dataset, Record, match_name
 from mobileyolact.runtime.backends.base import Backend
 from mobileyolact.runtime.predictor import Predictor
 
@@ -99,7 +99,7 @@ def evaluate(
     """
     require_pycocotools("pycocotools.cocoeval")
     chosen = _choose(dataset, classes)
-    target = [_find(info.name, dataset) for info in predictor.contract.classes]
+    target = [match_name(info.name, dataset.classes) for info in predictor.contract.classes]
     known = [index for index in chosen if index in target]
     if not known:
         raise LabelError(
@@ -185,7 +185,7 @@ def _choose(dataset: Dataset, classes: Sequence[str] | None) -> tuple[int, ...]:
         return tuple(range(len(dataset.classes)))
     chosen = []
     for name in classes:
-        index = _find(name, dataset)
+        index = match_name(name, dataset.classes)
         if index is None:
             names = [info.name for info in dataset.classes]
             nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
@@ -193,15 +193,6 @@ def _choose(dataset: Dataset, classes: Sequence[str] | None) -> tuple[int, ...]:
             raise OptionError(f"{dataset.source} has no class '{name}'{hint}")
         chosen.append(index)
     return tuple(dict.fromkeys(chosen))
-
-
-def _find(name: str, dataset: Dataset) -> int | None:
-    """Index of the class called ``name``, as written or but for case, ``_`` and ``-``."""
-    names = [info.name for info in dataset.classes]
-    if name in names:
-        return names.index(name)
-    plain_names = [plain(known) for known in names]
-    return plain_names.index(plain(name)) if plain(name) in plain_names else None
 
 
 def _listed(names: Sequence[str]) -> str:

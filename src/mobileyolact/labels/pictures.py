@@ -1,5 +1,6 @@
 """Finding the pictures that a labels file names, and their sizes."""
 
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from PIL import Image, UnidentifiedImageError
@@ -28,8 +29,9 @@ class PictureFinder:
         for form in dict.fromkeys((str(plain), plain.name)):
             for folder in self.folders:
                 path = folder / form
-                if path.is_file():
-                    return path
+                with suppress(OSError):  # a name too long for the system is nowhere
+                    if path.is_file():
+                        return path
         return None
 
 

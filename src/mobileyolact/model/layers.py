@@ -96,5 +96,4 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
                 if layer.bias is not None:
                     layer.bias.zero_()
         elif isinstance(layer, nn.BatchNorm2d):
-            nn.init.ones_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            layer.reset_parameters()  # and the running statistics

@@ -58,12 +58,20 @@ class MobileYolact(nn.Module):
         return Outputs(scores, boxes, coefficients, self.prototypes(c2, p3, p4, p5))
 
 
+def empty_network(preset: Preset, classes: int) -> MobileYolact:
+    """A network of ``preset`` whose tensors hold nothing yet; no random number is drawn."""
+    with torch.device("meta"):
+        network = MobileYolact(preset, classes)
+    network.to_empty(device="cpu")
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
 def build_network(preset: Preset, classes: int, seed: int = 0) -> MobileYolact:
-    """A network of ``preset`` with random weights drawn from ``seed``."""
-    network = MobileYolact(preset, classes)
+    """A network of ``preset`` with random weights drawn from ``seed`` alone."""
+    network = empty_network(preset, classes)
     initialise(network, torch.Generator().manual_seed(seed))
     network.head.reset_scores()
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
 
 
 def cell_count(preset: Preset, size: tuple[int, int] | None = None) -> int:

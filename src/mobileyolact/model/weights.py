@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -12,7 +11,7 @@ from torch import Tensor
 from mobileyolact.contract import CONTRACT_KEY, ModelContract
 from mobileyolact.errors import ContractError, ModelError, OptionError
 from mobileyolact.files import write_beside
-from mobileyolact.model.network import MobileYolact
+from mobileyolact.model.network import MobileYolact, empty_network
 from mobileyolact.model.presets import get_preset
 
 
@@ -78,7 +77,7 @@ def load_checkpoint(path: Path) -> tuple[MobileYolact, ModelContract]:
         preset = get_preset(contract.name)
     except OptionError as error:
         raise ModelError(f"{path} cannot be loaded: {error}") from None
-    network = MobileYolact(preset, len(contract.classes))
+    network = empty_network(preset, len(contract.classes))
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
@@ -87,7 +86,7 @@ def load_checkpoint(path: Path) -> tuple[MobileYolact, ModelContract]:
             f"the weights in {path} do not fit preset {contract.name} ({detail}); "
             "train it again with this version"
         ) from None
-    return network.to(memory_format=torch.channels_last).eval(), contract  # type: ignore[call-overload]
+    return network.eval(), contract
 
 
 def load_matching(network: MobileYolact, tensors: Mapping[str, Tensor]) -> list[str]:

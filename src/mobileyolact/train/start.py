@@ -11,7 +11,6 @@ from mobileyolact import zoo
 from mobileyolact.contract import ClassInfo, ModelContract
 from mobileyolact.errors import OptionError
 from mobileyolact.labels.dataset import match_name
-from mobileyolact.labels.dataset import plain
 from mobileyolact.model.backbones.mobilenetv2 import MobileNetV2
 from mobileyolact.model.imports import load_mobilenetv2
 from mobileyolact.model.network import MobileYolact, build_contract, build_network

@@ -12,6 +12,8 @@ from mobileyolact.labels.rasterise import Polygons
 
 Box = tuple[float, float, float, float]
 
+_FARTHEST = 1e6  # pixels: a coordinate beyond is a mistake, and rasterising it would overflow
+
 
 class Unusable(Exception):
     """Part of a labels file that cannot be used: why, and what the user can do."""
@@ -144,6 +146,8 @@ def _read_rle(values: dict[str, Any], width: int, height: int) -> rle.Rle:
             f"the RLE has size {_short(size)}, but its picture is {height} high, {width} wide",
             "check 'size' ([height, width]) and the picture's width and height",
         )
+    if isinstance(counts, str) and not counts.isascii():
+        raise Unusable("the counts of the RLE are damaged", "write the mask again")
     try:
         if rle.area(values) == 0:
             raise Unusable("the mask is empty", "remove the annotation or draw it again")
@@ -185,6 +189,8 @@ def _read_polygon(part: Any, width: int, height: int) -> tuple[float, ...]:
     left, top, right, bottom = min(xs), min(ys), max(xs), max(ys)
     if left == right or top == bottom:
         raise Unusable("a polygon has no area", "remove it or draw it again")
+    if min(left, top) < -_FARTHEST or max(right, bottom) > _FARTHEST:
+        raise Unusable("a polygon reaches a million pixels away", "draw the object again")
     if left >= width or top >= height or right <= 0 or bottom <= 0:
         raise Unusable(
             f"a polygon lies outside of the picture of {width}x{height}",
