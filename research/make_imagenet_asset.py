@@ -3,8 +3,8 @@
     python research/make_imagenet_asset.py MOBILENETV2.safetensors OUT.safetensors
 
 The input (torchvision's names, batch norm re-created) came from an int8 file with one scale per
-output channel, stored as float16. The scale is found again from the largest weight, which has code 127;
-what is stored gives the float16 weights again to their rounding, or the script fails.
+output channel, stored as float16. The scale is found again from the largest weight, which has
+code 127; what is stored gives the float16 weights again to their rounding, or the script fails.
 """
 
 import argparse

@@ -1,9 +1,9 @@
 """Turn NanoDet-Plus's published weights into the file that the `coco` model was trained from.
 
-    python research/make_start.py WEIGHTS.safetensors STATISTICS.safetensors LABELS.json OUT.safetensors
+    python research/make_start.py WEIGHTS STATISTICS LABELS OUT
 
 WEIGHTS has the convolutions of nanodet-plus-m_416 with batch norm folded, STATISTICS the mean
-and variance of each convolution's output (see `mobileyolact.model.imports`), LABELS is any COCO
+and variance of each convolution's output, both as safetensors (see `mobileyolact.model.imports`), LABELS is any COCO
 file that lists the 80 categories. OUT holds the detector alone: `mobileyolact train --init OUT`
 starts the mask branch from random weights. With `--whole`, OUT is a complete checkpoint with an
 untrained mask branch, whose boxes can be evaluated.

@@ -11,7 +11,7 @@ def test_writes_the_whole_file_and_makes_folders(tmp_path):
     path = tmp_path / "new" / "folder" / "out.json"
     with write_beside(path) as temporary:
         assert temporary.parent == path.parent
-        assert temporary.suffix == ".json"
+        assert temporary.suffix == ".part"  # nobody who looks for *.json finds it
         temporary.write_text("all")
         assert not path.exists()
     assert path.read_text() == "all"

@@ -16,7 +16,7 @@ _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 def write_beside(path: str | Path) -> Iterator[Path]:
     """Give a temporary path in the folder of ``path``, and rename it over ``path`` at the end.
 
-    The body writes the temporary file, which has the suffix of ``path``. When the body ends
+    The body writes the temporary file. When the body ends
     well, the file is flushed to the disk and renamed, so that ``path`` is at every moment the
     old file or the whole new one. When the body raises, the temporary file is removed and
     ``path`` stays as it was. Missing folders are made; a symbolic link is followed.
@@ -28,7 +28,7 @@ def write_beside(path: str | Path) -> Iterator[Path]:
     target = Path(os.path.realpath(path))
     if target.exists() and not target.is_file():
         raise OptionError(f"{path} exists and is not a regular file; choose another output name")
-    temporary = target.with_name(f".{target.stem}.{secrets.token_hex(4)}{target.suffix}")
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -10,7 +10,6 @@ from mobileyolact.labels.dataset import (
     Dataset,
     Label,
     Record,
-    map_classes,
     match_name,
     merge,
 )
@@ -74,17 +73,6 @@ def test_a_file_that_labels_a_class_somewhere_or_shares_one_keeps_its_classes(
 ) -> None:
     united = merge([dataset({"dog": 1}, ALL), other])
     assert all(index != CLASS_AGNOSTIC for record in united.records for index in indices(record))
-
-
-def test_mapping_onto_a_model() -> None:
-    labels = dataset({"zebra": 1, "Dog": 2}, ALL, frozenset({0}))
-    model = (ClassInfo(0, "dog", 18), ClassInfo(1, "cat", 17))
-    mapped, missing = map_classes(labels, model)
-    assert missing == ("zebra",)
-    assert mapped.classes == model
-    assert [indices(record) for record in mapped.records] == [[0], [0]]
-    # The model's cats may be there unlabelled: the file has no such class.
-    assert [record.exhaustive for record in mapped.records] == [{0}, NONE]
 
 
 def test_an_exact_name_wins() -> None:

@@ -4,11 +4,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from mobileyolact.errors import OptionError  # noqa: E402
-from mobileyolact.model.backbones import BACKBONES  # noqa: E402
-from mobileyolact.model.network import build_contract, build_network, cell_count  # noqa: E402
-from mobileyolact.model.presets import PRESETS, get_preset  # noqa: E402
-from mobileyolact.model.summary import summarise  # noqa: E402
+from mobileyolact.errors import OptionError
+from mobileyolact.model.backbones import BACKBONES
+from mobileyolact.model.network import build_contract, build_network, cell_count
+from mobileyolact.model.presets import PRESETS, get_preset
+from mobileyolact.model.summary import summarise
 
 # name: parameters, then GMACs of backbone, neck, head, prototypes
 FIGURES = {

@@ -6,14 +6,14 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from safetensors.torch import save_file  # noqa: E402
+from safetensors.torch import save_file
 
-from mobileyolact.contract import CONTRACT_KEY, ClassInfo  # noqa: E402
-from mobileyolact.errors import ContractError, ModelError  # noqa: E402
-from mobileyolact.model.backend import TorchBackend  # noqa: E402
-from mobileyolact.model.network import build_contract, build_network  # noqa: E402
-from mobileyolact.model.presets import get_preset  # noqa: E402
-from mobileyolact.model.weights import (  # noqa: E402
+from mobileyolact.contract import CONTRACT_KEY, ClassInfo
+from mobileyolact.errors import ContractError, ModelError
+from mobileyolact.model.backend import TorchBackend
+from mobileyolact.model.network import build_contract, build_network
+from mobileyolact.model.presets import get_preset
+from mobileyolact.model.weights import (
     load_checkpoint,
     load_matching,
     read_tensors,
@@ -44,7 +44,9 @@ def test_half_keeps_norms_and_biases_exact(tmp_path: Path) -> None:
     network.backbone.stem.norm.running_mean.fill_(1 / 3)
     save_checkpoint(tmp_path / "h.safetensors", network, build_contract(PRESET, CLASSES), half=True)
     loaded, _ = load_checkpoint(tmp_path / "h.safetensors")
-    assert torch.equal(loaded.backbone.stem.norm.running_mean, network.backbone.stem.norm.running_mean)
+    assert torch.equal(
+        loaded.backbone.stem.norm.running_mean, network.backbone.stem.norm.running_mean
+    )
     weight = network.backbone.stem.conv.weight
     assert torch.equal(loaded.backbone.stem.conv.weight, weight.half().float())
 

@@ -6,10 +6,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from mobileyolact.model.imports import load_mobilenetv2, load_nanodet  # noqa: E402
-from mobileyolact.model.network import build_network  # noqa: E402
-from mobileyolact.model.presets import get_preset  # noqa: E402
-from mobileyolact.model.weights import read_tensors  # noqa: E402
+from mobileyolact.model.imports import load_mobilenetv2, load_nanodet
+from mobileyolact.model.network import build_network
+from mobileyolact.model.presets import get_preset
+from mobileyolact.model.weights import read_tensors
 
 
 def test_every_nanodet_weight_arrives_and_eval_mode_is_the_folded_network(shared: Path) -> None:

@@ -4,9 +4,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from mobileyolact.labels.dataset import CLASS_AGNOSTIC  # noqa: E402
-from mobileyolact.train.assign import CELLS_PER_OBJECT, assign  # noqa: E402
-from mobileyolact.train.boxes import cell_centres  # noqa: E402
+from mobileyolact.labels.dataset import CLASS_AGNOSTIC
+from mobileyolact.train.assign import CELLS_PER_OBJECT, assign
+from mobileyolact.train.boxes import cell_centres
 
 CENTRES, _ = cell_centres((64, 64), (8,))
 

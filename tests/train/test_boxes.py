@@ -4,7 +4,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from mobileyolact.train.boxes import (  # noqa: E402
+from mobileyolact.train.boxes import (
     cell_centres,
     distances_to_boxes,
     expected_distances,

@@ -7,13 +7,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from mobileyolact.labels.dataset import CLASS_AGNOSTIC  # noqa: E402
-from mobileyolact.model.network import Outputs, build_network  # noqa: E402
-from mobileyolact.model.presets import get_preset  # noqa: E402
-from mobileyolact.train.boxes import cell_centres  # noqa: E402
-from mobileyolact.train.config import TrainConfig  # noqa: E402
-from mobileyolact.train.data import Batch  # noqa: E402
-from mobileyolact.train.losses import (  # noqa: E402
+from mobileyolact.labels.dataset import CLASS_AGNOSTIC
+from mobileyolact.model.network import Outputs, build_network
+from mobileyolact.model.presets import get_preset
+from mobileyolact.train.boxes import cell_centres
+from mobileyolact.train.config import TrainConfig
+from mobileyolact.train.data import Batch
+from mobileyolact.train.losses import (
     Positives,
     box_losses,
     box_window,
@@ -126,7 +126,9 @@ def test_perfect_masks_cost_nothing_and_the_outside_of_the_box_does_not_count() 
 
 
 def test_the_window_covers_the_box_and_a_tenth_more() -> None:
-    window = box_window(torch.tensor([[8.0, 8, 48, 40]]), torch.Size((16, 16)), torch.Size((64, 64)))
+    window = box_window(
+        torch.tensor([[8.0, 8, 48, 40]]), torch.Size((16, 16)), torch.Size((64, 64))
+    )
     rows, columns = window[0].any(1).nonzero()[:, 0], window[0].any(0).nonzero()[:, 0]
     assert (rows[0], rows[-1]) == (1, 10) and (columns[0], columns[-1]) == (1, 12)
 

@@ -141,8 +141,9 @@ def _write_picture(target: Path, image: Any) -> None:
 
     from mobileyolact.files import write_beside
 
+    kind = Image.registered_extensions()[target.suffix.lower()]
     with write_beside(target) as beside:
-        Image.fromarray(image).save(beside, quality=92)
+        Image.fromarray(image).save(beside, kind, quality=92)
 
 
 def _write_json(path: Path, model: str, results: list[_Result], failures: dict[str, str]) -> None:

@@ -23,6 +23,10 @@ def train(
     init: Annotated[
         str, typer.Option(metavar="NAME|FILE", help="coco, imagenet, none, or a checkpoint.")
     ] = "coco",
+    teacher: Annotated[
+        str | None,
+        typer.Option(metavar="coco|FILE", help="Also learn this checkpoint's detections."),
+    ] = None,
     images: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where the pictures are, if not found.")
     ] = None,
@@ -35,6 +39,9 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Draws order, augmentation, weights.")] = None,
     freeze: Annotated[
         str | None, typer.Option(help="none, backbone, or detector (all but the masks).")
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Peak learning rate of new layers; loaded ones: a tenth.")
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads on the CPU.")] = None,
 ) -> None:
@@ -54,6 +61,7 @@ def train(
         "batch_size": batch_size,
         "seed": seed,
         "freeze": freeze,
+        "rate_new": rate,
     }
     try:
         run_training(
@@ -63,6 +71,7 @@ def train(
             images=images,
             preset=preset,
             init=init,
+            teacher=teacher,
             threads=threads,
             options={name: value for name, value in given.items() if value is not None},
             say=typer.echo,

@@ -121,24 +121,6 @@ def merge(datasets: Sequence[Dataset]) -> Dataset:
     return Dataset(tuple(classes), tuple(records), datasets[0].source, problems)
 
 
-def map_classes(dataset: Dataset, classes: Sequence[ClassInfo]) -> tuple[Dataset, tuple[str, ...]]:
-    """The dataset in a model's ``classes``, matched by name, and the names not found there.
-
-    Labels of classes that the model does not have are left out.
-    """
-    index_of = {plain(c.name): c.index for c in classes}
-    mapping = {
-        c.index: index_of[plain(c.name)] for c in dataset.classes if plain(c.name) in index_of
-    }
-    missing = tuple(c.name for c in dataset.classes if plain(c.name) not in index_of)
-    records = []
-    for record in dataset.records:
-        kept = tuple(label for label in record.labels if label.class_index in mapping)
-        known = dataclasses.replace(record, labels=kept)
-        records.append(_renumber(known, mapping, len(classes)))
-    return dataclasses.replace(dataset, classes=tuple(classes), records=tuple(records)), missing
-
-
 def _is_mask_only(dataset: Dataset, datasets: Sequence[Dataset]) -> bool:
     names = {plain(c.name) for c in dataset.classes}
     others = {plain(c.name) for d in datasets if d is not dataset for c in d.classes}

@@ -45,9 +45,16 @@ class Head(nn.Module):
             LevelHead(channels, classes, box_values, coefficients) for _ in range(levels)
         )
 
-    def reset_scores(self) -> None:
-        """Give every class the prior score of ``PRIOR_SCORE``."""
+    def reset_outputs(self, generator: torch.Generator) -> None:
+        """Start scores at the prior and boxes at a flat distribution, both nearly everywhere.
+
+        With larger weights the first classification loss of a new class would drown the rest.
+        """
         for level in self.levels:
+            assert isinstance(level, LevelHead)
+            for layer in (level.scores, level.boxes):
+                nn.init.normal_(layer.weight, std=0.01, generator=generator)
+            assert level.scores.bias is not None
             nn.init.constant_(level.scores.bias, -math.log((1 - PRIOR_SCORE) / PRIOR_SCORE))
 
     def forward(self, features: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:

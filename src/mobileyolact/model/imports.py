@@ -33,7 +33,9 @@ def load_nanodet(
         ours = re.sub(r"^head\.(\d)\.out$", r"head.levels.\1", ours)
         layer = layers.get(ours)
         if isinstance(layer, ConvNorm):
-            _recreate_norm(layer, weight, bias, statistics[f"{name}.mean"], statistics[f"{name}.var"])
+            _recreate_norm(
+                layer, weight, bias, statistics[f"{name}.mean"], statistics[f"{name}.var"]
+            )
         elif ours.startswith("head.levels."):
             split = network.classes
             _copy(layers[f"{ours}.scores"], weight[:split], bias[:split])
@@ -75,9 +77,7 @@ def load_mobilenetv2(backbone: MobileNetV2, weights: Mapping[str, Tensor]) -> No
         _load_conv_norm(block.project, weights, f"{prefix}.{step + 1}", f"{prefix}.{step + 2}")
 
 
-def _load_conv_norm(
-    layer: ConvNorm, weights: Mapping[str, Tensor], conv: str, norm: str
-) -> None:
+def _load_conv_norm(layer: ConvNorm, weights: Mapping[str, Tensor], conv: str, norm: str) -> None:
     with torch.no_grad():
         layer.conv.weight.copy_(weights[f"{conv}.weight"])
         for name in ("weight", "bias", "running_mean", "running_var"):

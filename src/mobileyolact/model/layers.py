@@ -41,9 +41,7 @@ class ConvNorm(nn.Module):
         super().__init__()
         self.pad = pad
         padding = kernel // 2 if pad is None else 0
-        self.conv = nn.Conv2d(
-            inputs, outputs, kernel, stride, padding, groups=groups, bias=False
-        )
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False)
         self.norm = nn.BatchNorm2d(outputs)
         self.act = activation() if activation else None
 

@@ -37,7 +37,7 @@ class MobileYolact(nn.Module):
         self.preset = preset
         self.classes = classes
         self.backbone = BACKBONES[preset.backbone]()
-        c2, c3, c4, c5 = self.backbone.out_channels
+        c2, c3, c4, c5 = BACKBONES[preset.backbone].out_channels
         self.neck = GhostPAN((c3, c4, c5), preset.neck_channels)
         self.head = Head(
             len(preset.strides),
@@ -63,14 +63,15 @@ def empty_network(preset: Preset, classes: int) -> MobileYolact:
     with torch.device("meta"):
         network = MobileYolact(preset, classes)
     network.to_empty(device="cpu")
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def build_network(preset: Preset, classes: int, seed: int = 0) -> MobileYolact:
     """A network of ``preset`` with random weights drawn from ``seed`` alone."""
     network = empty_network(preset, classes)
-    initialise(network, torch.Generator().manual_seed(seed))
-    network.head.reset_scores()
+    generator = torch.Generator().manual_seed(seed)
+    initialise(network, generator)
+    network.head.reset_outputs(generator)
     return network
 
 
@@ -91,7 +92,11 @@ def build_contract(
     cells = cell_count(preset, (height, width))
     outputs = (
         ("scores", (1, cells, len(classes)), "logit of each class"),
-        ("boxes", (1, cells, preset.box_values), "logits of the distances left, top, right, bottom"),
+        (
+            "boxes",
+            (1, cells, preset.box_values),
+            "logits of left, top, right, bottom",
+        ),
         ("coefficients", (1, cells, preset.prototypes), "mask coefficients before activation"),
         ("prototypes", (1, preset.prototypes, height // 4, width // 4), "prototype masks"),
     )

@@ -74,6 +74,5 @@ def get_preset(name: str) -> Preset:
         return PRESETS[name]
     near = difflib.get_close_matches(name, PRESETS, 1, 0.0)
     raise OptionError(
-        f"there is no preset '{name}'; did you mean '{near[0]}'? "
-        f"All presets: {', '.join(PRESETS)}"
+        f"there is no preset '{name}'; did you mean '{near[0]}'? All presets: {', '.join(PRESETS)}"
     )

@@ -20,9 +20,7 @@ class SimplifiedPrototypes(nn.Module):
         self.p4 = ConvNorm(neck_channels, channels, activation=leaky_relu)
         self.p5 = ConvNorm(neck_channels, channels, activation=leaky_relu)
         self.up = upsample()
-        self.context = nn.Sequential(
-            Separable(channels, channels), Separable(channels, channels)
-        )
+        self.context = nn.Sequential(Separable(channels, channels), Separable(channels, channels))
         self.detail = ConvNorm(stride4_channels, channels)
         self.refine = Separable(channels, channels)
         self.out = nn.Conv2d(channels, prototypes, 1)

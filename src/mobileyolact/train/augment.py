@@ -80,7 +80,7 @@ def warp_label(
     mask = warp(label.mask(*shape).astype(np.uint8) * 255, matrix, size, 0)
     if visible < 1:  # the part in view may be narrower than the clipped box
         seen = mask > 127
-        columns, rows = seen.any(0).nonzero()[0], seen.any(1).nonzero()[0]
+        columns, rows = np.flatnonzero(seen.any(0)), np.flatnonzero(seen.any(1))
         if not len(columns):
             return None
         box = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float64)

@@ -124,7 +124,7 @@ def check_same_run(
 
 def remove_leftovers(path: Path) -> None:
     """Remove half-written files that a killed process has left beside ``path``."""
-    for leftover in path.parent.glob(f".{path.stem}.*{path.suffix}"):
+    for leftover in path.parent.glob(f".{path.name}.*.part"):
         leftover.unlink()
 
 

@@ -151,7 +151,8 @@ def augment_record(
     np.clip(warped, 0, 255, out=warped)
     if preset.colour_order == "bgr":
         warped = warped[:, :, ::-1]
-    normalised = (warped - np.float32(preset.mean)) / np.float32(preset.std)
+    mean, std = (np.array(values, np.float32) for values in (preset.mean, preset.std))
+    normalised = (warped - mean) / std
     objects: list[_Object] = []
     crowds: list[_Object] = []
     for label in record.labels:

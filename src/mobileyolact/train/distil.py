@@ -1,11 +1,51 @@
 """Learning a teacher's detections on every picture, labelled or not."""
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mobileyolact import zoo
+from mobileyolact.contract import ClassInfo
+from mobileyolact.errors import OptionError
 from mobileyolact.model.network import MobileYolact, Outputs
 from mobileyolact.model.presets import Preset
+from mobileyolact.model.weights import load_checkpoint
+from mobileyolact.train.config import TrainConfig
+from mobileyolact.train.data import Batch
+from mobileyolact.train.losses import compute_losses
+
+
+def taught_by(
+    name: str, classes: Sequence[ClassInfo]
+) -> Callable[[Outputs, Batch, MobileYolact, TrainConfig], dict[str, Tensor]]:
+    """``compute_losses`` with the terms of a teacher added.
+
+    Args:
+        name: ``coco`` or a checkpoint's path.
+        classes: the classes that are trained; the teacher's must be the same, in this order.
+
+    Raises:
+        ModelError: the checkpoint cannot be read.
+        OptionError: its classes are others.
+    """
+    path = zoo.resolve(name, "safetensors")
+    teacher, contract = load_checkpoint(path)
+    if [c.name for c in contract.classes] != [c.name for c in classes]:
+        raise OptionError(
+            f"the teacher {path} knows other classes than the labels; "
+            "train without --teacher, or teach with a model of the same classes"
+        )
+
+    def losses(
+        outputs: Outputs, batch: Batch, network: MobileYolact, config: TrainConfig
+    ) -> dict[str, Tensor]:
+        terms = compute_losses(outputs, batch, network, config)
+        taught = teacher_outputs(teacher.to(batch.images.device), batch.images, network.preset)
+        return {**terms, **distillation_losses(outputs, taught)}
+
+    return losses
 
 
 def teacher_outputs(teacher: MobileYolact, images: Tensor, preset: Preset) -> Outputs:

@@ -47,7 +47,9 @@ def compute_losses(
 
     losses = {}
     if config.freeze != "detector":
-        losses["class"] = config.class_weight * class_loss(outputs.scores, positives, batch, centres)
+        losses["class"] = config.class_weight * class_loss(
+            outputs.scores, positives, batch, centres
+        )
         box, dfl = box_losses(outputs.boxes, boxes, positives, batch, centres, strides)
         losses["box"], losses["dfl"] = config.box_weight * box, config.dfl_weight * dfl
     bce, dice = mask_losses(outputs.coefficients.tanh(), outputs.prototypes, positives, batch)
@@ -113,9 +115,7 @@ def box_losses(
     """
     images, cells, objects, quality, _ = positives
     known = batch.classes[objects] != CLASS_AGNOSTIC
-    images, cells, objects, quality = (
-        t[known] for t in (images, cells, objects, quality)
-    )
+    images, cells, objects, quality = (t[known] for t in (images, cells, objects, quality))
     total = quality.sum().clamp(min=1.0)
     true = batch.boxes[objects]
     overlap = ((1 - giou(boxes[images, cells], true)) * quality).sum() / total

@@ -22,6 +22,7 @@ from mobileyolact.model.network import MobileYolact
 from mobileyolact.model.presets import get_preset
 from mobileyolact.train.config import TrainConfig
 from mobileyolact.train.data import TrainingData
+from mobileyolact.train.distil import taught_by
 from mobileyolact.train.loop import train
 from mobileyolact.train.losses import compute_losses
 from mobileyolact.train.start import Start, make_start
@@ -38,6 +39,7 @@ def run_training(
     images: Path | None = None,
     preset: str = "n-416",
     init: str = "coco",
+    teacher: str | None = None,
     threads: int | None = None,
     options: dict[str, Any] | None = None,
     say: Callable[[str], None] = print,
@@ -51,6 +53,7 @@ def run_training(
         images: the folder of the pictures where they do not lie beside the labels.
         preset: name of the network.
         init: ``coco``, ``imagenet``, ``none`` or a checkpoint's path.
+        teacher: a checkpoint whose detections are learnt on every picture, labelled or not.
         threads: torch's threads on the CPU during this call; ``None`` leaves its own default.
         options: fields of ``TrainConfig`` to set by hand.
         say: prints a line.
@@ -74,6 +77,7 @@ def run_training(
         workers = {"workers": _spare_workers()}
         config = TrainConfig.for_images(len(dataset.records), **{**workers, **(options or {})})
         start = make_start(network_preset, init, dataset.classes, config.seed)
+        losses = compute_losses if teacher is None else taught_by(teacher, dataset.classes)
         contract = _with_provenance(start.contract, dataset, data, init)
         for line in [*counts, *describe(start, config, init, directory)]:
             say(line)
@@ -90,7 +94,7 @@ def run_training(
         result = train(
             start.network,
             TrainingData(dataset, network_preset, config),
-            compute_losses,
+            losses,
             config,
             contract,
             directory,
@@ -98,6 +102,7 @@ def run_training(
             run={
                 "preset": preset,
                 "init": init,
+                "teacher": teacher,
                 "data": fingerprint(dataset),
                 "val": validation and fingerprint(validation),
             },

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mobileyolact import zoo
 from mobileyolact.contract import ClassInfo, ModelContract
@@ -55,7 +55,6 @@ def make_start(preset: Preset, init: str, classes: Sequence[ClassInfo], seed: in
         ModelError: the checkpoint cannot be read.
     """
     network = build_network(preset, len(classes), seed)
-    _damp_outputs(network, torch.Generator().manual_seed(seed))
     loaded: set[str] = set()
     if init == "imagenet" or (init == "coco" and preset.backbone == _MOBILENET):
         loaded |= _load_imagenet(network, preset)
@@ -97,16 +96,6 @@ def _checkpoint(init: str) -> Path:
             f"there is no start '{init}'; give coco, imagenet, none or a .safetensors checkpoint"
         )
     return zoo.resolve(init, "safetensors")
-
-
-def _damp_outputs(network: MobileYolact, generator: torch.Generator) -> None:
-    """Draw score and box weights small, as NanoDet does: first outputs are the prior, not noise.
-
-    With He's weights the first classification loss of a new class is above 1,000.
-    """
-    for name, parameter in network.named_parameters():
-        if name.endswith((".scores.weight", ".boxes.weight")):
-            nn.init.normal_(parameter, std=0.01, generator=generator)
 
 
 def _load_imagenet(network: MobileYolact, preset: Preset) -> set[str]:

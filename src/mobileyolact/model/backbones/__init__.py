@@ -1,19 +1,26 @@
 """Backbones by name.
 
-A backbone is an ``nn.Module`` with ``out_channels``, the channels of its features at
+A backbone is a ``Backbone`` with ``out_channels``, the channels of its features at
 strides 4, 8, 16 and 32, and a ``forward`` that maps images (B, 3, H, W) to these four
 features. To add one, write a file here and decorate the class with
 ``@register_backbone(name)``; the parametrised tests pick it up.
 """
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from torch import nn
 
-BACKBONES: dict[str, type[nn.Module]] = {}
 
-BackboneClass = TypeVar("BackboneClass", bound=type[nn.Module])
+class Backbone(nn.Module):
+    """Base of all backbones; see the module's text."""
+
+    out_channels: ClassVar[tuple[int, int, int, int]]
+
+
+BACKBONES: dict[str, type[Backbone]] = {}
+
+BackboneClass = TypeVar("BackboneClass", bound=type[Backbone])
 
 
 def register_backbone(name: str) -> Callable[[BackboneClass], BackboneClass]:

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from mobileyolact.model.backbones import register_backbone
+from mobileyolact.model.backbones import Backbone, register_backbone
 from mobileyolact.model.layers import ConvNorm, relu6
 
 # Expansion, output channels, repeats, stride of the first: table 2 of the paper.
@@ -37,7 +37,7 @@ class InvertedResidual(nn.Module):
 
 
 @register_backbone("mobilenetv2-1.0")
-class MobileNetV2(nn.Module):
+class MobileNetV2(Backbone):
     """Features with 24, 32, 96 and 320 channels at strides 4, 8, 16 and 32."""
 
     out_channels = (24, 32, 96, 320)
@@ -49,9 +49,7 @@ class MobileNetV2(nn.Module):
         inputs = 32
         for expansion, outputs, repeats, stride in BOTTLENECKS:
             for i in range(repeats):
-                blocks.append(
-                    InvertedResidual(inputs, outputs, stride if i == 0 else 1, expansion)
-                )
+                blocks.append(InvertedResidual(inputs, outputs, stride if i == 0 else 1, expansion))
                 inputs = outputs
         self.stride4 = nn.Sequential(*blocks[:3])
         self.stride8 = nn.Sequential(*blocks[3:6])

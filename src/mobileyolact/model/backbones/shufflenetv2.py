@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from mobileyolact.model.backbones import register_backbone
+from mobileyolact.model.backbones import Backbone, register_backbone
 from mobileyolact.model.layers import ConvNorm, leaky_relu
 
 
@@ -50,13 +50,13 @@ class Unit(nn.Module):
         return self.shuffle(torch.cat([kept, self.branch2(x)], 1))
 
 
-def stage(inputs: int, outputs: int, repeats: int) -> nn.Sequential:
+def _stage(inputs: int, outputs: int, repeats: int) -> nn.Sequential:
     units = [Unit(inputs, outputs, 2)] + [Unit(outputs, outputs, 1) for _ in range(repeats - 1)]
     return nn.Sequential(*units)
 
 
 @register_backbone("shufflenetv2-1.0")
-class ShuffleNetV2(nn.Module):
+class ShuffleNetV2(Backbone):
     """Features with 24, 116, 232 and 464 channels at strides 4, 8, 16 and 32."""
 
     out_channels = (24, 116, 232, 464)
@@ -65,9 +65,9 @@ class ShuffleNetV2(nn.Module):
         super().__init__()
         self.stem = ConvNorm(3, 24, 3, 2, activation=leaky_relu)
         self.pool = nn.MaxPool2d(3, 2, 1)
-        self.stage2 = stage(24, 116, 4)
-        self.stage3 = stage(116, 232, 8)
-        self.stage4 = stage(232, 464, 4)
+        self.stage2 = _stage(24, 116, 4)
+        self.stage3 = _stage(116, 232, 8)
+        self.stage4 = _stage(232, 464, 4)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         c2 = self.pool(self.stem(images))
