@@ -14,7 +14,11 @@ import typer.main
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "mobileyolact"
 # A folder without Python cannot say what it is.
-SUMMARIES = {"assets": "The embedded models, one folder a name: ONNX, ncnn, checkpoint"}
+SUMMARIES = {
+    "assets": "The embedded models, one folder a name: ONNX, ncnn, checkpoint",
+    "coco": "The model of that name, see WEIGHTS.md",
+    "imagenet": "The backbone that --init imagenet starts from, as int8",
+}
 BEGIN, END = "<!-- tree: make docs -->\n", "<!-- end of tree -->\n"
 
 

@@ -111,6 +111,10 @@ def make_network() -> Callable[..., tuple[Any, ModelContract]]:
                     module.bias.uniform_(0.5, 1.5, generator=generator)
                     module.running_mean.normal_(0.0, 0.1, generator=generator)
                     module.running_var.uniform_(0.8, 1.2, generator=generator)
+        with torch.no_grad():  # a new network finds nothing: its scores and boxes start flat
+            for level in network.head.levels:
+                level.scores.weight.mul_(60)
+                level.boxes.weight.mul_(10)
         return network, build_contract(chosen, CLASSES, (size, size) if size else None)
 
     return make

@@ -53,7 +53,7 @@ def test_no_temporary_file_is_left(tmp_path: Path) -> None:
     network, optimizer = trained()
     state = TrainingState(1, None, toy_config(), {})
     save_state(tmp_path / "last.safetensors", state, network, ToyNetwork(), optimizer)
-    (tmp_path / ".last.0badcafe.safetensors").write_bytes(b"half")
+    (tmp_path / ".last.safetensors.0badcafe.part").write_bytes(b"half")
     (tmp_path / ".other.safetensors").write_bytes(b"not ours")
     remove_leftovers(tmp_path / "last.safetensors")
     assert sorted(p.name for p in tmp_path.iterdir()) == [".other.safetensors", "last.safetensors"]

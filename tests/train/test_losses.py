@@ -15,8 +15,8 @@ from mobileyolact.train.config import TrainConfig
 from mobileyolact.train.data import Batch
 from mobileyolact.train.losses import (
     Positives,
+    box_coverage,
     box_losses,
-    box_window,
     class_loss,
     compute_losses,
     mask_losses,
@@ -125,12 +125,12 @@ def test_perfect_masks_cost_nothing_and_the_outside_of_the_box_does_not_count() 
     assert mask_losses(coefficients, prototypes, one_positive(), scene)[0] > 0.1
 
 
-def test_the_window_covers_the_box_and_a_tenth_more() -> None:
-    window = box_window(
-        torch.tensor([[8.0, 8, 48, 40]]), torch.Size((16, 16)), torch.Size((64, 64))
-    )
-    rows, columns = window[0].any(1).nonzero()[:, 0], window[0].any(0).nonzero()[:, 0]
-    assert (rows[0], rows[-1]) == (1, 10) and (columns[0], columns[-1]) == (1, 12)
+def test_cells_count_for_as_much_as_the_box_covers() -> None:
+    box = torch.tensor([[8.0, 10, 46, 40]])
+    coverage = box_coverage(box, torch.Size((16, 16)), torch.Size((64, 64)))[0]
+    assert coverage.sum().item() == pytest.approx(38 * 30 / 16)
+    assert coverage[2, 2] == 0.5 and coverage[5, 5] == 1 and coverage[5, 11] == 0.5
+    assert coverage[:2].sum() == coverage[10:].sum() == coverage[:, 12:].sum() == 0
 
 
 def test_objects_without_class_teach_masks_alone() -> None:

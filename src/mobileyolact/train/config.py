@@ -14,7 +14,7 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 # (up to this many images, iterations, batch size); beyond the last row by epochs.
 _BY_IMAGES = ((30, 500, 8), (150, 900, 8), (600, 1500, 8), (4000, 4000, 16))
-_SMALL_SET = 600
+_SMALL_SET = 10_000  # of which batch statistics say less than the loaded ones
 _LARGE_SET_EPOCHS = 16
 _LARGE_SET_BATCH = 16
 

@@ -19,7 +19,6 @@ from mobileyolact.train.config import TrainConfig
 from mobileyolact.train.data import Batch
 
 MASKS_PER_BATCH = 320  # bounds memory and time of the mask loss
-BOX_MARGIN = 0.1  # masks learn to end: the loss sees this much beyond each side of the box
 
 
 class Positives(NamedTuple):
@@ -157,24 +156,29 @@ def mask_losses(
         ]
     ).unflatten(1, prototypes.shape[2:])
     truth = batch.masks[objects].to(logits) / 255
-    inside = box_window(batch.boxes[objects], prototypes.shape[2:], batch.images.shape[2:])
-    area = inside.sum((1, 2))
+    inside = box_coverage(batch.boxes[objects], prototypes.shape[2:], batch.images.shape[2:])
+    area = inside.sum((1, 2)).clamp(min=1e-6)
     bce = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
     bce = (bce * inside).sum((1, 2)) / area
-    probability, truth = logits.sigmoid() * inside, truth * inside
-    overlap = 2 * (probability * truth).sum((1, 2)) + 1
-    dice = 1 - overlap / (probability.square().sum((1, 2)) + truth.square().sum((1, 2)) + 1)
+    probability = logits.sigmoid()
+    overlap = 2 * (probability * truth * inside).sum((1, 2)) + 1
+    total = ((probability.square() + truth.square()) * inside).sum((1, 2)) + 1
+    dice = 1 - overlap / total
     return bce.mean(), dice.mean()
 
 
-def box_window(boxes: Tensor, shape: torch.Size, input_shape: torch.Size) -> Tensor:
-    """1.0 in the prototype cells (P, h, w) that a box, widened by ``BOX_MARGIN``, touches."""
+def box_coverage(boxes: Tensor, shape: torch.Size, input_shape: torch.Size) -> Tensor:
+    """The share (P, h, w) of each prototype cell that a box covers.
+
+    Cells that a box only touches count for as much as they lie inside: with all of them in
+    full, the surroundings would outweigh small objects and their masks would shrink.
+    """
     scale = boxes.new_tensor([shape[1] / input_shape[1], shape[0] / input_shape[0]])
     low, high = boxes[:, :2] * scale, boxes[:, 2:] * scale
-    margin = (high - low) * BOX_MARGIN
-    low, high = (low - margin).floor(), (high + margin).ceil()
-    x = torch.arange(shape[1], device=boxes.device)
-    y = torch.arange(shape[0], device=boxes.device)
-    in_x = (x >= low[:, :1]) & (x < high[:, :1])
-    in_y = (y >= low[:, 1:]) & (y < high[:, 1:])
-    return (in_y[:, :, None] & in_x[:, None]).float()
+
+    def share(axis: int, cells: int) -> Tensor:
+        left = torch.arange(cells, device=boxes.device)
+        start, end = low[:, axis, None], high[:, axis, None]
+        return (torch.minimum(end, left + 1) - torch.maximum(start, left)).clamp(min=0)
+
+    return share(1, shape[0])[:, :, None] * share(0, shape[1])[:, None]

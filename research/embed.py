@@ -1,0 +1,89 @@
+"""Embed a checkpoint as the zoo's `coco`: checkpoint, ONNX and ncnn, with what it reaches.
+
+    python research/embed.py CHECKPOINT --calibrate LABELS --val NAME=LABELS ... --pictures DIR
+
+The threshold of the masks is the one of a few that gives the highest mask AP on CALIBRATE, which
+should not be a set that figures are quoted for. What the model reaches on every VAL goes into
+its contract as provenance, and is printed as JSON.
+"""
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+
+import torch
+
+from mobileyolact import zoo
+from mobileyolact.contract import ModelContract
+from mobileyolact.evaluate.evaluator import Evaluation, evaluate, evaluation_predictor
+from mobileyolact.export.artefact import export_artefacts
+from mobileyolact.labels.formats import read_labels
+from mobileyolact.model.backend import TorchBackend
+from mobileyolact.model.network import MobileYolact
+from mobileyolact.model.weights import load_checkpoint, save_checkpoint
+
+THRESHOLDS = (0.5, 0.45, 0.4, 0.35, 0.3)
+DATA_LICENCES = "see WEIGHTS.md: COCO annotations CC BY 4.0, pictures under their own terms"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--calibrate", type=Path, required=True)
+    parser.add_argument("--val", action="append", required=True, metavar="NAME=LABELS")
+    parser.add_argument("--pictures", type=Path, required=True)
+    options = parser.parse_args()
+    torch.set_flush_denormal(True)
+
+    network, contract = load_checkpoint(options.checkpoint)
+    threshold = calibrate(network, contract, options.calibrate)
+    contract = dataclasses.replace(contract, mask_threshold=threshold)
+    reached = {}
+    for text in options.val:
+        name, _, path = text.partition("=")
+        reached[name] = summary(measure(network, contract, Path(path)))
+    provenance = {**contract.provenance, "licence": "Apache-2.0", "data_licences": DATA_LICENCES}
+    contract = dataclasses.replace(contract, provenance={**provenance, "reached": reached})
+
+    target = zoo.list_models()[0].path("safetensors")
+    save_checkpoint(target, network, contract, half=True)
+    pictures = sorted(options.pictures.glob("*.jpg"))
+    export_artefacts(target, target.parent, ["onnx", "ncnn"], pictures)
+    print(json.dumps({"mask_threshold": threshold, "reached": reached}, indent=2))
+
+
+def calibrate(network: MobileYolact, contract: ModelContract, labels: Path) -> float:
+    """The threshold in ``THRESHOLDS`` with the highest mask AP on ``labels``."""
+    found = {}
+    for threshold in THRESHOLDS:
+        changed = dataclasses.replace(contract, mask_threshold=threshold)
+        found[threshold] = summary(measure(network, changed, labels))["mask"]["AP"]
+        print(f"threshold {threshold}: mask AP {found[threshold]} on {labels}", flush=True)
+    return max(found, key=lambda threshold: found[threshold])
+
+
+def measure(network: MobileYolact, contract: ModelContract, labels: Path) -> Evaluation:
+    predictor = evaluation_predictor(TorchBackend(network, contract))
+    return evaluate(predictor, read_labels(labels))
+
+
+def summary(evaluation: Evaluation) -> dict:
+    """Rounded figures, and those of persons alone."""
+    content = evaluation.to_json()
+    figures: dict = {"images": content["images"]}
+    for kind in ("mask", "box"):
+        names = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+        figures[kind] = {name: round(content[kind][name], 4) for name in names}
+        person = content[kind]["per_class"].get("person")
+        if person:
+            figures[kind]["person_AP50"] = round(person["AP50"], 4)
+            figures[kind]["instances"] = sum(
+                c["instances"] for c in content[kind]["per_class"].values()
+            )
+    figures["mean_matched_iou"] = round(content["mean_matched_iou"], 4)
+    return figures
+
+
+if __name__ == "__main__":
+    main()

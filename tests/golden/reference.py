@@ -1,0 +1,202 @@
+"""From raw outputs to instances, as slow and plain as docs/contract.md reads.
+
+The yardstick of every runtime: plain loops over Python's 64-bit floats, no numpy, and nothing
+imported from the package or taken from its code. Names in quotes are fields of the contract.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+Contract = dict[str, Any]
+Grid = list[list[float]]
+Box = tuple[float, float, float, float]
+
+
+@dataclass
+class Found:
+    """One (cell, class) pair above "score_threshold": box xyxy in picture pixels."""
+
+    score: float
+    class_index: int
+    cell: int
+    box: Box
+
+
+@dataclass
+class Placement:
+    """input = picture * scale + offset, for x and y, in pixels from edge to edge."""
+
+    scale_x: float
+    scale_y: float
+    offset_x: float
+    offset_y: float
+
+
+def sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+def place(contract: Contract, height: int, width: int) -> Placement:
+    """Where a picture of this size lies in the input."""
+    input_height, input_width = contract["input_size"]
+    if contract["resize"] == "stretch":
+        return Placement(input_width / width, input_height / height, 0, 0)
+    scale = min(input_width / width, input_height / height)
+    resized_width, resized_height = round(width * scale), round(height * scale)
+    return Placement(
+        resized_width / width,
+        resized_height / height,
+        (input_width - resized_width) // 2,
+        (input_height - resized_height) // 2,
+    )
+
+
+def cells(contract: Contract) -> list[tuple[float, float, int]]:
+    """Centre x, y in input pixels and stride of every cell."""
+    height, width = contract["input_size"]
+    offset = contract["centre_offset"]
+    result = []
+    for stride in contract["strides"]:
+        for row in range(math.ceil(height / stride)):
+            for column in range(math.ceil(width / stride)):
+                result.append(((column + offset) * stride, (row + offset) * stride, stride))
+    return result
+
+
+def distances(contract: Contract, numbers: list[float]) -> list[float]:
+    """Left, top, right, bottom in units of the stride, from the raw numbers of one cell."""
+    if contract["box_coding"] == "ltrb":
+        return list(numbers)
+    bins = contract["reg_max"] + 1
+    result = []
+    for side in range(4):
+        weights = [math.exp(logit) for logit in numbers[side * bins : (side + 1) * bins]]
+        mean = sum(index * weight for index, weight in enumerate(weights)) / sum(weights)
+        result.append(mean)
+    return result
+
+
+def find(contract: Contract, scores: Grid, boxes: Grid, height: int, width: int) -> list[Found]:
+    """Every (cell, class) pair that scores enough and whose box touches the picture."""
+    placement = place(contract, height, width)
+    found = []
+    for cell, (x, y, stride) in enumerate(cells(contract)):
+        for class_index, logit in enumerate(scores[cell]):
+            score = sigmoid(logit)
+            if score < contract["score_threshold"]:
+                continue
+            left, top, right, bottom = distances(contract, boxes[cell])
+            x1 = (x - left * stride - placement.offset_x) / placement.scale_x
+            y1 = (y - top * stride - placement.offset_y) / placement.scale_y
+            x2 = (x + right * stride - placement.offset_x) / placement.scale_x
+            y2 = (y + bottom * stride - placement.offset_y) / placement.scale_y
+            x1, x2 = (min(max(side, 0.0), float(width)) for side in (x1, x2))
+            y1, y2 = (min(max(side, 0.0), float(height)) for side in (y1, y2))
+            if x1 < x2 and y1 < y2:
+                found.append(Found(score, class_index, cell, (x1, y1, x2, y2)))
+    return found
+
+
+def overlap(a: Box, b: Box) -> float:
+    """Intersection over union."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    both = width * height
+    either = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both
+    return both / either
+
+
+def suppress(contract: Contract, found: list[Found]) -> list[Found]:
+    """Non-maximum suppression within each class, then the best "max_detections"."""
+    kept: list[Found] = []
+    better: list[Found] = []
+    for candidate in sorted(found, key=lambda one: -one.score):
+        # "exact": only what was kept can drop others. "fast": whatever scores more does.
+        rivals = kept if contract["nms"] == "exact" else better
+        if all(
+            overlap(rival.box, candidate.box) <= contract["nms_threshold"]
+            for rival in rivals
+            if rival.class_index == candidate.class_index
+        ):
+            kept.append(candidate)
+        better.append(candidate)
+    return kept[: contract["max_detections"]]
+
+
+def mask_logits(contract: Contract, coefficients: list[float], prototypes: list[Grid]) -> Grid:
+    """The mask logit of one instance at every prototype cell."""
+    if contract["coefficient_activation"] == "tanh":
+        coefficients = [math.tanh(value) for value in coefficients]
+    rows, columns = len(prototypes[0]), len(prototypes[0][0])
+    logits = [[0.0] * columns for _ in range(rows)]
+    for coefficient, prototype in zip(coefficients, prototypes, strict=True):
+        for row in range(rows):
+            for column in range(columns):
+                value = prototype[row][column]
+                if contract["prototype_activation"] == "relu":
+                    value = max(value, 0.0)
+                logits[row][column] += coefficient * value
+    return logits
+
+
+def bilinear(grid: Grid, x: float, y: float) -> float:
+    """The value at (x, y), where cell (row, column) has its centre at (column, row) + 0.5.
+
+    Beyond the outermost centres the values at the border go on.
+    """
+    rows, columns = len(grid), len(grid[0])
+    x = min(max(x - 0.5, 0.0), columns - 1.0)
+    y = min(max(y - 0.5, 0.0), rows - 1.0)
+    left, top = math.floor(x), math.floor(y)
+    right, bottom = min(left + 1, columns - 1), min(top + 1, rows - 1)
+    upper = grid[top][left] * (1 - (x - left)) + grid[top][right] * (x - left)
+    lower = grid[bottom][left] * (1 - (x - left)) + grid[bottom][right] * (x - left)
+    return upper * (1 - (y - top)) + lower * (y - top)
+
+
+def pixel_logits(contract: Contract, logits: Grid, box: Box, height: int, width: int) -> Grid:
+    """The mask logit at the centre of every picture pixel, minus infinity outside of the box."""
+    placement = place(contract, height, width)
+    stride = contract["prototype_stride"]
+    result = [[-math.inf] * width for _ in range(height)]
+    for row in range(height):
+        for column in range(width):
+            x, y = column + 0.5, row + 0.5
+            if box[0] <= x < box[2] and box[1] <= y < box[3]:
+                result[row][column] = bilinear(
+                    logits,
+                    (x * placement.scale_x + placement.offset_x) / stride,
+                    (y * placement.scale_y + placement.offset_y) / stride,
+                )
+    return result
+
+
+def cut(contract: Contract) -> float:
+    """The logit whose sigmoid is "mask_threshold"."""
+    return math.log(contract["mask_threshold"] / (1 - contract["mask_threshold"]))
+
+
+def run_lengths(mask: list[list[bool]]) -> dict[str, Any]:
+    """COCO's compressed run lengths: columns first, the first run is of zeros."""
+    height, width = len(mask), len(mask[0])
+    counts, value, length = [], False, 0
+    for column in range(width):
+        for row in range(height):
+            if mask[row][column] != value:
+                counts.append(length)
+                value, length = not value, 0
+            length += 1
+    counts.append(length)
+    text = ""
+    for index, count in enumerate(counts):
+        number = count - counts[index - 2] if index > 2 else count
+        while True:
+            digit, number = number & 0x1F, number >> 5
+            more = number != (-1 if digit & 0x10 else 0)
+            text += chr(48 + digit + (0x20 if more else 0))
+            if not more:
+                break
+    return {"size": [height, width], "counts": text}
