@@ -69,6 +69,7 @@ def test_an_empty_roi_is_an_empty_mask():
         {"size": [2, 3], "counts": ""},
         {"size": [2, 3], "counts": []},
         {"size": [2, 3], "counts": "6 \u00e4"},
+        {"size": [2, 3], "counts": "6\ud800"},
         {"size": [2, 3], "counts": "V"},
         {"size": [2, 3], "counts": "PPPPPPPPPPPPPP0"},
         {"size": [10**5, 10**5], "counts": [10**10]},

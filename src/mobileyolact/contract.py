@@ -7,6 +7,7 @@ Every field is described in ``docs/contract.md``.
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -44,6 +45,41 @@ class OutputInfo:
     meaning: str
 
 
+def level_shapes(
+    input_size: tuple[int, int], strides: tuple[int, ...]
+) -> tuple[tuple[int, int], ...]:
+    """Rows and columns of cells of each level, in the order of ``strides``."""
+    height, width = input_size
+    return tuple((math.ceil(height / s), math.ceil(width / s)) for s in strides)
+
+
+def output_infos(
+    input_size: tuple[int, int],
+    strides: tuple[int, ...],
+    *,
+    classes: int,
+    box_values: int,
+    prototypes: int,
+    prototype_stride: int = 4,
+) -> tuple[OutputInfo, ...]:
+    """The four outputs of a network of these sizes, shapes with a batch of 1.
+
+    ``box_values`` is how many numbers a cell gives for its box: 4, or ``4 * (reg_max + 1)``.
+    """
+    cells = sum(rows * columns for rows, columns in level_shapes(input_size, strides))
+    ((rows, columns),) = level_shapes(input_size, (prototype_stride,))
+    described = (
+        ((1, cells, classes), "logit of each class"),
+        ((1, cells, box_values), "left, top, right, bottom, as box_coding says"),
+        ((1, cells, prototypes), "mask coefficients before activation"),
+        ((1, prototypes, rows, columns), "prototype masks before activation"),
+    )
+    return tuple(
+        OutputInfo(name, shape, "float32", meaning)
+        for name, (shape, meaning) in zip(OUTPUT_NAMES, described, strict=True)
+    )
+
+
 @dataclass(frozen=True)
 class Quantization:
     """How an artefact was quantized, for example ``scope="full"``, ``method="ptq"``."""
@@ -62,7 +98,10 @@ class ModelContract:
     (row + centre_offset) * s)`` in input pixels; levels follow each other in the order of
     ``strides``, cells row by row. Box distances (left, top, right, bottom) are in units of
     the level's stride. Prototypes cover the whole input at ``prototype_stride``. Scores are
-    logits, one sigmoid per class.
+    logits, one sigmoid per class. ``fill`` is RGB, whatever ``colour_order`` is.
+
+    Raises:
+        ContractError: an unknown choice, or fields that contradict each other.
     """
 
     name: str
@@ -110,10 +149,17 @@ class ModelContract:
                 f"the contract of model '{self.name}' must list the outputs "
                 f"{', '.join(OUTPUT_NAMES)} in this order; export the model again"
             )
+        _check_shapes(self)
 
     @property
     def class_names(self) -> tuple[str, ...]:
         return tuple(c.name for c in self.classes)
+
+    def at_size(self, input_size: tuple[int, int]) -> "ModelContract":
+        """The contract of the same network at another input size (height, width)."""
+        return dataclasses.replace(
+            self, input_size=input_size, outputs=_expected_outputs(self, input_size)
+        )
 
     def to_json(self) -> str:
         """The contract as JSON text, fields in the order of this class."""
@@ -124,7 +170,8 @@ class ModelContract:
         """Read a contract; ``where`` names the file in errors.
 
         Raises:
-            ContractError: not JSON, another format version, or a missing or unknown field.
+            ContractError: not JSON, another format version, a missing or unknown field, or
+                fields that contradict each other.
         """
         try:
             values = json.loads(text)
@@ -158,10 +205,38 @@ class ModelContract:
                 if name in values:
                     values[name] = tuple(values[name])
             return cls(**values)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
             raise ContractError(
-                f"the contract in {where} is incomplete ({error}); export the model again"
+                f"the contract in {where} is incomplete or damaged ({error}); "
+                "export the model again"
             ) from None
+
+
+def _expected_outputs(
+    contract: ModelContract, input_size: tuple[int, int]
+) -> tuple[OutputInfo, ...]:
+    """The outputs that follow from the other fields; the prototypes' number is their own."""
+    prototypes = contract.outputs[3].shape[1:2]
+    return output_infos(
+        input_size,
+        contract.strides,
+        classes=len(contract.classes),
+        box_values=4 if contract.box_coding == "ltrb" else 4 * (contract.reg_max + 1),
+        prototypes=prototypes[0] if prototypes else 0,
+        prototype_stride=contract.prototype_stride,
+    )
+
+
+def _check_shapes(contract: ModelContract) -> None:
+    for stated, expected in zip(
+        contract.outputs, _expected_outputs(contract, contract.input_size), strict=True
+    ):
+        if stated.shape != expected.shape:
+            raise ContractError(
+                f"the contract of model '{contract.name}' says that the output '{stated.name}' "
+                f"has shape {stated.shape}, but by its input size, strides, classes, box coding "
+                f"and prototypes it must be {expected.shape}; export the model again"
+            )
 
 
 _CHOICES: dict[str, tuple[Any, ...]] = {

@@ -135,7 +135,8 @@ def _compress(counts: IntArray) -> str:
 
 
 def _expand(counts: str | bytes) -> IntArray:
-    text = counts.encode("utf-8") if isinstance(counts, str) else counts
+    # JSON can hold lone surrogates; like all that is not ASCII they are out of range below.
+    text = counts.encode("utf-8", "surrogatepass") if isinstance(counts, str) else counts
     codes = np.frombuffer(text, dtype=np.uint8).astype(np.int64) - 48
     if len(codes) == 0:
         return codes

@@ -1,11 +1,10 @@
 """Models by name: the ones that the package embeds, and any file of the user's by its path."""
 
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mobileyolact.errors import ModelError, OptionError
+from mobileyolact.errors import ModelError, OptionError, nearest
 
 Kind = Literal["onnx", "ncnn", "safetensors"]
 
@@ -96,9 +95,8 @@ def resolve(model: str | Path, kind: Kind | None = None) -> Path:
         return path
     path = Path(model)
     if not path.exists() and path.name == str(model) and "." not in path.name:
-        nearest = difflib.get_close_matches(str(model), by_name, n=1, cutoff=0.0)
         raise OptionError(
-            f"there is no model named '{model}'; the nearest name is '{nearest[0]}', "
+            f"there is no model named '{model}'{nearest(str(model), by_name)}, "
             "or give the path of a .onnx, .ncnn.param or .safetensors file"
         )
     found = kind_of(path)

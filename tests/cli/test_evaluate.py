@@ -20,7 +20,7 @@ def one_cat_everywhere(one_cat: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def labels(tmp_path: Path) -> Path:
-    """Two pictures of 120 x 90 with a cat where ``OneCat`` sees it, one with a zebra, too."""
+    """Two pictures of 120 x 90 with a cat where ``one_cat`` sees it, one with a zebra, too."""
     cat = {"category_id": 17, "bbox": [30, 22.5, 60, 45], "iscrowd": 0, "area": 2700}
     cat["segmentation"] = [[30, 22.5, 90, 22.5, 90, 67.5, 30, 67.5]]
     zebra = {"category_id": 24, "bbox": [1, 1, 20, 10], "iscrowd": 0, "area": 200}
@@ -45,7 +45,7 @@ def test_tables_and_json(labels: Path, tmp_path: Path, runner: CliRunner) -> Non
     file = tmp_path / "new" / "figures.json"
     result = runner.invoke(app, ["evaluate", "any", "--data", str(labels), "--json", str(file)])
     assert result.exit_code == 0, result.output
-    for text in ("2 pictures", "AP50", "small", "mask", "box", "zebra", "mean IoU", "one cat"):
+    for text in ("2 pictures", "AP50", "small", "mask", "box", "zebra", "mean IoU", "squares"):
         assert text in result.stdout
     assert "does not know zebra: counted as missed" in result.stderr
     content = json.loads(file.read_text(encoding="utf-8"))

@@ -9,7 +9,7 @@ from mobileyolact.errors import ModelError, OptionError
 
 
 def test_unknown_names_and_backends(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="nearest name is 'coco'"):
+    with pytest.raises(OptionError, match="nearest one is 'coco'"):
         open_backend_for("cocoa")
     model = tmp_path / "a.onnx"
     model.touch()

@@ -34,7 +34,7 @@ def test_one_picture(photos: Path, tmp_path: Path, runner: CliRunner) -> None:
     assert drawn.shape == (90, 120, 3)
     assert (drawn[45, 60] != 60).any(), "the mask must be drawn"
     assert (drawn[0, 0] == 60).all(), "the rest must stay"
-    for word in ("a.png", "cat", "read", "pre-", "network", "post-", "draw", "one cat"):
+    for word in ("a.png", "cat", "read", "pre-", "network", "post-", "draw", "squares"):
         assert word in result.stdout
 
 

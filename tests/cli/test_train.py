@@ -77,7 +77,7 @@ def test_an_interrupted_command_goes_on_when_given_again(labels: Path, tmp_path:
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--preset", "n-415"], "did you mean 'n-416'"),
+        (["--preset", "n-415"], "nearest one is 'n-416'"),
         (["--init", "cocoo"], "no start 'cocoo'"),
         (["--freeze", "head"], "freeze"),
         (["--iterations", "0"], "iterations"),

@@ -13,55 +13,18 @@ from PIL import Image
 pytest.importorskip("pycocotools")
 
 from mobileyolact import rle
-from mobileyolact.contract import OUTPUT_NAMES, ClassInfo, ModelContract, OutputInfo
+from mobileyolact.contract import ClassInfo
 from mobileyolact.errors import ImageError, LabelError, OptionError
 from mobileyolact.evaluate.average_precision import Detections, average_precision
 from mobileyolact.evaluate.evaluator import evaluate, evaluation_predictor, mean_matched_iou
 from mobileyolact.labels.dataset import Dataset, Label, Record
-from mobileyolact.runtime.backends.base import RawOutputs
 from mobileyolact.runtime.predictor import Predictor
-
-CELLS = 8 * 8 + 4 * 4
-SHAPES = ((1, CELLS, 2), (1, CELLS, 4), (1, CELLS, 4), (1, 4, 16, 16))
-
-
-class TwoSquares:
-    """In any picture a sure "cat" at (0, 0, 32, 32) and a doubtful "dog" at (32, 32, 64, 64)."""
-
-    contract = ModelContract(
-        name="two-squares",
-        input_size=(64, 64),
-        classes=(ClassInfo(0, "dog", 18), ClassInfo(1, "cat", 17)),
-        outputs=tuple(
-            OutputInfo(name, shape, "float32", name)
-            for name, shape in zip(OUTPUT_NAMES, SHAPES, strict=True)
-        ),
-        strides=(8, 16),
-        mean=(0.0, 0.0, 0.0),
-        std=(1.0, 1.0, 1.0),
-        box_coding="ltrb",
-        reg_max=0,
-    )
-
-    def run(self, tensor: np.ndarray) -> RawOutputs:
-        scores, boxes, coefficients, prototypes = (np.zeros(s, np.float32) for s in SHAPES)
-        scores -= 9
-        for cell, index, score in ((2 * 8 + 2, 1, 2.0), (6 * 8 + 6, 0, -3.0)):
-            scores[0, cell, index] = score
-            boxes[0, cell] = 2.0
-            coefficients[0, cell] = 3.0
-        return RawOutputs(scores, boxes, coefficients, prototypes + 1)
-
-    def describe(self) -> str:
-        return "two squares"
-
-    def close(self) -> None:
-        pass
 
 
 @pytest.fixture
-def predictor() -> Predictor:
-    return evaluation_predictor(TwoSquares())
+def predictor(squares: Callable[..., Any]) -> Predictor:
+    """Finds a sure "cat" at (0, 0, 32, 32) and a doubtful "dog" at (32, 32, 64, 64)."""
+    return evaluation_predictor(squares((2 * 8 + 2, 1, 2.0), (6 * 8 + 6, 0, -3.0)))
 
 
 @pytest.fixture

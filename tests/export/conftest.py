@@ -1,6 +1,7 @@
 """Contracts made by hand, the engines alone (without this package's runtime), and networks."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from mobileyolact.contract import OUTPUT_NAMES, ClassInfo, ModelContract, OutputInfo
+from mobileyolact.contract import ClassInfo, ModelContract
 
 Array = NDArray[np.float32]
 Run = Callable[[Path, Array, tuple[str, ...]], list[Array]]
@@ -18,26 +19,17 @@ CLASSES = tuple(ClassInfo(i, name, i + 1) for i, name in enumerate("abc"))
 
 
 @pytest.fixture
-def make_contract() -> Callable[..., ModelContract]:
+def make_contract(make_contract: Callable[..., ModelContract]) -> Callable[..., ModelContract]:
     """A contract of 3 classes, 4 prototypes and one level of stride 8 for an input of 32 x 32."""
-
-    def make(**values: object) -> ModelContract:
-        shapes = ((1, 16, 3), (1, 16, 32), (1, 16, 4), (1, 4, 8, 8))
-        fields: dict[str, object] = {
-            "name": "tiny",
-            "input_size": (32, 32),
-            "classes": CLASSES,
-            "outputs": tuple(
-                OutputInfo(name, shape, "float32", "test")
-                for name, shape in zip(OUTPUT_NAMES, shapes, strict=True)
-            ),
-            "strides": (8,),
-            "mean": (0.0, 0.0, 0.0),
-            "std": (255.0, 255.0, 255.0),
-        }
-        return ModelContract(**{**fields, **values})  # type: ignore[arg-type]
-
-    return make
+    return partial(
+        make_contract,
+        prototypes=4,
+        input_size=(32, 32),
+        classes=CLASSES,
+        strides=(8,),
+        std=(255.0, 255.0, 255.0),
+        coefficient_activation="tanh",
+    )
 
 
 def run_onnx(path: Path, image: Array, outputs: tuple[str, ...]) -> list[Array]:

@@ -110,7 +110,7 @@ def test_not_a_checkpoint(pictures: list[Path], tmp_path: Path) -> None:
 def test_an_unknown_format_names_the_nearest(
     checkpoint: Path, pictures: list[Path], tmp_path: Path
 ) -> None:
-    with pytest.raises(OptionError, match="no export format 'onx'; did you mean 'onnx'"):
+    with pytest.raises(OptionError, match="no export format 'onx'; the nearest one is 'onnx'"):
         export_artefacts(checkpoint, tmp_path / "out", ["ncnn", "onx"], pictures)
     assert not (tmp_path / "out").exists()
 

@@ -84,7 +84,7 @@ def test_a_model_that_finds_nothing_is_exported_with_a_note(
     path = tmp_path / "blind.safetensors"
     network, contract = make_network("n-320", size=64)
     for level in network.head.levels:
-        level.scores.bias.data.fill_(-20.0)
+        level.scores.bias.data.fill_(-200.0)
     save_checkpoint(path, network, contract)
     result = command("export", path, "--images", folder, "-o", tmp_path / "out")
     assert result.exit_code == 0, result.output

@@ -38,13 +38,13 @@ SECOND_CLASS = {4: (0, 1.5)}
 
 CASES: dict[str, dict[str, Any]] = {
     "dfl-stretch-exact": {
-        "seed": 1,
+        "seed": 3,
         "picture": (50, 83),
         "input_size": (64, 64),
         "coefficient_activation": "tanh",
     },
     "ltrb-letterbox-fast": {
-        "seed": 2,
+        "seed": 8,
         "picture": (120, 77),
         "input_size": (64, 96),
         "box_coding": "ltrb",
@@ -55,7 +55,7 @@ CASES: dict[str, dict[str, Any]] = {
     },
     # Levels whose last column is cut by the input's edge, and fewer instances than there are.
     "dfl-letterbox-fast": {
-        "seed": 3,
+        "seed": 8,
         "picture": (41, 90),
         "input_size": (64, 72),
         "resize": "letterbox",
@@ -66,7 +66,7 @@ CASES: dict[str, dict[str, Any]] = {
         "max_detections": 4,
     },
     "ltrb-stretch-exact": {
-        "seed": 4,
+        "seed": 6,
         "picture": (97, 110),
         "input_size": (64, 96),
         "box_coding": "ltrb",

@@ -43,7 +43,8 @@ def place(contract: Contract, height: int, width: int) -> Placement:
     if contract["resize"] == "stretch":
         return Placement(input_width / width, input_height / height, 0, 0)
     scale = min(input_width / width, input_height / height)
-    resized_width, resized_height = round(width * scale), round(height * scale)
+    resized_width = max(round(width * scale), 1)
+    resized_height = max(round(height * scale), 1)
     return Placement(
         resized_width / width,
         resized_height / height,

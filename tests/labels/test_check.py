@@ -46,6 +46,8 @@ def test_masks_without_any_class(content, write) -> None:
     for image in content["images"]:
         image["labeled_category_ids"] = []
     masks = read_labels(write(content))
+    with pytest.raises(LabelError, match="'labeled_category_ids' is empty in every picture"):
+        check_labels(merge([masks]))
     content["categories"] = [{"id": 1, "name": "thing"}]
     content["annotations"][0]["category_id"] = 1
     more_masks = read_labels(write(content))

@@ -65,6 +65,18 @@ def test_a_file_with_masks_alone_gives_no_class() -> None:
     assert [record.exhaustive for record in united.records] == [ALL, NONE, NONE]
 
 
+def test_a_single_file_with_masks_alone_leaves_no_class() -> None:
+    alone = merge([dataset({"object": 1}, NONE)])
+    assert alone.classes == ()
+    assert [indices(record) for record in alone.records] == [[CLASS_AGNOSTIC]]
+    assert [record.exhaustive for record in alone.records] == [NONE]
+
+
+def test_a_single_file_stays_as_it_is() -> None:
+    alone = dataset({"Dog": 1, "dog": 2}, ALL, frozenset({0}))
+    assert merge([alone]) is alone
+
+
 @pytest.mark.parametrize(
     "other", [dataset({"object": 1}, NONE, frozenset({0})), dataset({"dog": 1}, NONE)]
 )

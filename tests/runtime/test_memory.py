@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mobileyolact.contract import OUTPUT_NAMES, ClassInfo, ModelContract, OutputInfo
+from mobileyolact.contract import ClassInfo, ModelContract, output_infos
 from mobileyolact.runtime.backends.base import RawOutputs
 from mobileyolact.runtime.postprocess import PostprocessOptions, postprocess
 from mobileyolact.runtime.preprocess import preprocess
@@ -26,7 +26,7 @@ def resident(field):
 random = np.random.default_rng(0)
 contract = ModelContract(
     name="large", input_size=(416, 416), classes=(ClassInfo(0, "thing", 1),),
-    outputs=tuple(OutputInfo(name, (), "float32", "") for name in OUTPUT_NAMES),
+    outputs=output_infos((416, 416), (8,), classes=1, box_values=4, prototypes=32),
     strides=(8,), mean=(0.0,) * 3, std=(1.0,) * 3, box_coding="ltrb",
 )
 raw = RawOutputs(

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mobileyolact.contract import level_shapes
 from mobileyolact.errors import OptionError
-from mobileyolact.runtime.decode import decode_boxes, level_shapes
+from mobileyolact.runtime.decode import decode_boxes
 from mobileyolact.runtime.postprocess import PostprocessOptions, postprocess
 from mobileyolact.runtime.preprocess import Placement
 
@@ -25,7 +26,7 @@ def test_cells_of_all_levels_row_by_row(make_contract):
     contract = make_contract(
         input_size=(36, 64), strides=(8, 32), box_coding="ltrb", centre_offset=0.5
     )
-    assert level_shapes(contract) == [(5, 8), (2, 2)]
+    assert level_shapes(contract.input_size, contract.strides) == ((5, 8), (2, 2))
     boxes = decode_boxes(
         np.tile(np.float32([0.5, 1, 1.5, 2]), (4, 1)), np.array([0, 15, 40, 43]), contract
     )

@@ -72,9 +72,9 @@ def test_every_field_survives_json_with_its_type() -> None:
 
 
 def test_an_unknown_key_names_the_nearest() -> None:
-    with pytest.raises(OptionError, match="'iteration'; did you mean 'iterations'"):
+    with pytest.raises(OptionError, match="'iteration'; the nearest one is 'iterations'"):
         TrainConfig.for_images(20, iteration=5)
-    with pytest.raises(OptionError, match="did you mean 'warmup_iterations'"):
+    with pytest.raises(OptionError, match="the nearest one is 'warmup_iterations'"):
         TrainConfig.from_json(json.dumps({"iterations": 5, "warmup": 3}))
 
 

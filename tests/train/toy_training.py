@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mobileyolact.contract import OUTPUT_NAMES, ClassInfo, ModelContract, OutputInfo
+from mobileyolact.contract import ClassInfo, ModelContract, output_infos
 from mobileyolact.train.config import TrainConfig
 from mobileyolact.train.loop import train
 
@@ -16,7 +16,7 @@ CONTRACT = ModelContract(
     name="n-320",
     input_size=(16, 16),
     classes=(ClassInfo(0, "thing", 1),),
-    outputs=tuple(OutputInfo(name, (1,), "float32", name) for name in OUTPUT_NAMES),
+    outputs=output_infos((16, 16), (8,), classes=1, box_values=32, prototypes=2),
     strides=(8,),
     mean=(0.0, 0.0, 0.0),
     std=(1.0, 1.0, 1.0),

@@ -1,7 +1,6 @@
 """Runs a model over labelled pictures and says how good its masks and boxes are."""
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mobileyolact.errors import LabelError, OptionError
+from mobileyolact.errors import LabelError, OptionError, nearest
 from mobileyolact.evaluate.average_precision import (
     Detections,
     IndexArray,
@@ -20,6 +19,7 @@ from mobileyolact.evaluate.average_precision import (
 )
 from mobileyolact.labels.dataset import Dataset, Record, match_name
 from mobileyolact.runtime.backends.base import Backend
+from mobileyolact.runtime.boxes import box_iou
 from mobileyolact.runtime.predictor import Predictor
 
 SCORE_THRESHOLD = 0.01
@@ -148,11 +148,7 @@ def _matched_ious(record: Record, found: Detections) -> Iterator[float]:
     strong = [i for i in np.argsort(-found.scores, kind="stable") if found.scores[i] >= MATCH_SCORE]
     if not labels or not strong:
         return
-    truth = np.array([label.box for label in labels], dtype=np.float64)
-    boxes = found.boxes[strong].astype(np.float64)
-    for box in (truth, boxes):
-        box[:, 2:] -= box[:, :2]
-    overlap = mask.iou(boxes, truth, [0] * len(labels))
+    overlap = box_iou(found.boxes[strong], np.array([label.box for label in labels]))
     of_class = np.array([label.class_index for label in labels])
     overlap[found.class_indices[strong][:, None] != of_class] = 0
     for row, i in enumerate(strong):
@@ -187,9 +183,7 @@ def _choose(dataset: Dataset, classes: Sequence[str] | None) -> tuple[int, ...]:
     for name in classes:
         index = match_name(name, dataset.classes)
         if index is None:
-            names = [info.name for info in dataset.classes]
-            nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
-            hint = f"; the nearest one is '{nearest[0]}'" if nearest else ""
+            hint = nearest(name, [info.name for info in dataset.classes])
             raise OptionError(f"{dataset.source} has no class '{name}'{hint}")
         chosen.append(index)
     return tuple(dict.fromkeys(chosen))

@@ -11,11 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobileyolact import __version__
-from mobileyolact.contract import ModelContract
 from mobileyolact.errors import OptionError
 from mobileyolact.export import ncnn, onnx  # noqa: F401  (they register their formats)
 from mobileyolact.export.formats import Exporter, get_exporter
-from mobileyolact.export.graph import Graph
 from mobileyolact.export.parity import ParityBounds, ParityReport, compare
 from mobileyolact.export.trace import build_graph
 from mobileyolact.model.backend import TorchBackend
@@ -68,9 +66,8 @@ def export_artefacts(
     bounds = bounds or ParityBounds()
     network, contract = load_checkpoint(checkpoint)
     own_size = contract.input_size
-    contract = dataclasses.replace(contract, input_size=size or own_size)
+    contract = contract.at_size(size or own_size)
     graph = build_graph(network, contract)
-    contract = _with_shapes(contract, graph)
     reference = TorchBackend(network, contract)
     stem = checkpoint.stem
     if contract.input_size != own_size:
@@ -91,15 +88,6 @@ def export_artefacts(
             Artefact(exporter.name, _move(files, out_dir), report)
             for exporter, files, report in artefacts
         ]
-
-
-def _with_shapes(contract: ModelContract, graph: Graph) -> ModelContract:
-    """``contract`` with the output shapes that the graph has at the contract's input size."""
-    outputs = tuple(
-        dataclasses.replace(output, shape=(1, *graph.shapes[output.name]))
-        for output in contract.outputs
-    )
-    return dataclasses.replace(contract, outputs=outputs)
 
 
 def _folder_inside(out_dir: Path) -> tempfile.TemporaryDirectory[str]:

@@ -1,12 +1,11 @@
 """The registry of export formats: a writer joins it with ``@exporter``."""
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from mobileyolact.contract import ModelContract
-from mobileyolact.errors import OptionError
+from mobileyolact.errors import OptionError, nearest
 from mobileyolact.export.graph import Graph
 
 Write = Callable[[Graph, ModelContract, Path], None]
@@ -46,8 +45,6 @@ def get_exporter(name: str) -> Exporter:
     """
     if name in EXPORTERS:
         return EXPORTERS[name]
-    (near,) = difflib.get_close_matches(name, EXPORTERS, 1, 0.0)
     raise OptionError(
-        f"there is no export format '{name}'; did you mean '{near}'? "
-        f"All formats: {', '.join(EXPORTERS)}"
+        f"there is no export format '{name}'{nearest(name, EXPORTERS)} of {', '.join(EXPORTERS)}"
     )

@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mobileyolact.runtime.boxes import box_iou
 from mobileyolact.runtime.instances import Instances
 
 MIN_BOX_IOU = 0.5
@@ -33,17 +33,6 @@ def match(a: Instances, b: Instances) -> Match:
     left_a = set(range(len(a))) - {i for i, _ in pairs}
     left_b = set(range(len(b))) - {j for _, j in pairs}
     return Match(tuple(pairs), tuple(sorted(left_a)), tuple(sorted(left_b)))
-
-
-def box_iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Intersection over union (N, M) of boxes (N, 4) and (M, 4), x1 y1 x2 y2."""
-    a64, b64 = a[:, None].astype(np.float64), b[None].astype(np.float64)
-    low, high = np.maximum(a64[..., :2], b64[..., :2]), np.minimum(a64[..., 2:], b64[..., 2:])
-    inside = np.prod(np.clip(high - low, 0.0, None), axis=-1)
-    area_a, area_b = (np.prod(x[..., 2:] - x[..., :2], axis=-1) for x in (a64, b64))
-    union: NDArray[np.float64] = area_a + area_b - inside
-    iou: NDArray[np.float64] = np.divide(inside, union, out=np.zeros_like(union), where=union > 0)
-    return iou
 
 
 def mask_iou(a: Instances, i: int, b: Instances, j: int) -> float:

@@ -94,12 +94,13 @@ def merge(datasets: Sequence[Dataset]) -> Dataset:
     """One dataset of several; classes are united by name, the first file's ids are kept.
 
     A file that labels no class completely and whose classes occur in no other file has only
-    masks to teach: its labels become ``CLASS_AGNOSTIC`` and its classes are not added. In the
-    records of the other files, classes which their file does not have count as unlabelled.
+    masks to teach: its labels become ``CLASS_AGNOSTIC`` and its classes are not added, so a
+    single such file leaves no class. In the records of the other files, classes which their
+    file does not have count as unlabelled.
     """
-    if len(datasets) == 1:
-        return datasets[0]
     mask_only = [_is_mask_only(d, datasets) for d in datasets]
+    if mask_only == [False]:
+        return datasets[0]
     classes: list[ClassInfo] = []
     index_of: dict[str, int] = {}
     ids: set[int] = set()
@@ -136,6 +137,6 @@ def _renumber(record: Record, mapping: dict[int, int], classes: int) -> Record:
     )
     known = mapping.keys() if record.exhaustive is None else record.exhaustive & mapping.keys()
     exhaustive: frozenset[int] | None = frozenset(mapping[i] for i in known) - {CLASS_AGNOSTIC}
-    if exhaustive == frozenset(range(classes)):
+    if classes and exhaustive == frozenset(range(classes)):
         exhaustive = None
     return dataclasses.replace(record, labels=labels, exhaustive=exhaustive)

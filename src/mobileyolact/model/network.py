@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mobileyolact.contract import ClassInfo, ModelContract, OutputInfo
+from mobileyolact.contract import ClassInfo, ModelContract, output_infos
 from mobileyolact.model.backbones import BACKBONES
 from mobileyolact.model.head import Head
 from mobileyolact.model.layers import initialise
@@ -75,12 +75,6 @@ def build_network(preset: Preset, classes: int, seed: int = 0) -> MobileYolact:
     return network
 
 
-def cell_count(preset: Preset, size: tuple[int, int] | None = None) -> int:
-    """Number N of cells of all levels at input ``size`` (height, width)."""
-    height, width = size or preset.input_size
-    return sum(-(-height // s) * -(-width // s) for s in preset.strides)
-
-
 def build_contract(
     preset: Preset,
     classes: Sequence[ClassInfo],
@@ -88,23 +82,18 @@ def build_contract(
     **values: Any,
 ) -> ModelContract:
     """The contract of a network of ``preset`` at input ``size``; ``values`` override fields."""
-    height, width = size or preset.input_size
-    cells = cell_count(preset, (height, width))
-    outputs = (
-        ("scores", (1, cells, len(classes)), "logit of each class"),
-        (
-            "boxes",
-            (1, cells, preset.box_values),
-            "logits of left, top, right, bottom",
-        ),
-        ("coefficients", (1, cells, preset.prototypes), "mask coefficients before activation"),
-        ("prototypes", (1, preset.prototypes, height // 4, width // 4), "prototype masks"),
-    )
+    input_size = size or preset.input_size
     return ModelContract(
         name=preset.name,
-        input_size=(height, width),
+        input_size=input_size,
         classes=tuple(classes),
-        outputs=tuple(OutputInfo(name, shape, "float32", text) for name, shape, text in outputs),
+        outputs=output_infos(
+            input_size,
+            preset.strides,
+            classes=len(classes),
+            box_values=preset.box_values,
+            prototypes=preset.prototypes,
+        ),
         strides=preset.strides,
         mean=preset.mean,
         std=preset.std,

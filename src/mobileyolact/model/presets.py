@@ -1,10 +1,9 @@
 """Presets: one frozen record a network, named ``<family>-<input>``."""
 
-import difflib
 from dataclasses import dataclass
 
 from mobileyolact.contract import ColourOrder
-from mobileyolact.errors import OptionError
+from mobileyolact.errors import OptionError, nearest
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,6 @@ def get_preset(name: str) -> Preset:
     """
     if name in PRESETS:
         return PRESETS[name]
-    near = difflib.get_close_matches(name, PRESETS, 1, 0.0)
     raise OptionError(
-        f"there is no preset '{name}'; did you mean '{near[0]}'? All presets: {', '.join(PRESETS)}"
+        f"there is no preset '{name}'{nearest(name, PRESETS)} of {', '.join(PRESETS)}"
     )

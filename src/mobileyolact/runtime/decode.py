@@ -1,20 +1,12 @@
 """The network's box numbers as boxes in input pixels."""
 
-import math
-
 import numpy as np
 import numpy.typing as npt
 
-from mobileyolact.contract import ModelContract
+from mobileyolact.contract import ModelContract, level_shapes
 
 FloatArray = npt.NDArray[np.float32]
 IndexArray = npt.NDArray[np.intp]
-
-
-def level_shapes(contract: ModelContract) -> list[tuple[int, int]]:
-    """Rows and columns of cells of each level, in the order of the contract's strides."""
-    height, width = contract.input_size
-    return [(math.ceil(height / s), math.ceil(width / s)) for s in contract.strides]
 
 
 def decode_boxes(values: FloatArray, cells: IndexArray, contract: ModelContract) -> FloatArray:
@@ -30,7 +22,7 @@ def decode_boxes(values: FloatArray, cells: IndexArray, contract: ModelContract)
     Returns:
         (M, 4) float32 xyxy in input pixels along pixel edges, not clipped.
     """
-    shapes = level_shapes(contract)
+    shapes = level_shapes(contract.input_size, contract.strides)
     ends = np.cumsum([rows * columns for rows, columns in shapes])
     level = np.searchsorted(ends, cells, side="right")
     width = np.array([columns for _, columns in shapes])[level]

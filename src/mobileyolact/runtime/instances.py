@@ -1,6 +1,5 @@
 """The result for one picture: boxes, scores, classes and masks."""
 
-import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ import numpy.typing as npt
 
 from mobileyolact import rle
 from mobileyolact.contract import ClassInfo
-from mobileyolact.errors import OptionError
+from mobileyolact.errors import OptionError, nearest
 from mobileyolact.runtime.masks import MaskSource, Roi
 from mobileyolact.runtime.outlines import Polygon, outline
 
@@ -195,9 +194,7 @@ class Instances:
             return names.index(wanted)
         if not isinstance(wanted, str) and 0 <= wanted < len(names):
             return int(wanted)
-        nearest = difflib.get_close_matches(str(wanted), names, n=1, cutoff=0.0)
-        hint = f"; the nearest one is '{nearest[0]}'" if nearest else ""
-        raise OptionError(f"the model has no class '{wanted}'{hint}")
+        raise OptionError(f"the model has no class '{wanted}'{nearest(str(wanted), names)}")
 
 
 def _plain(value: np.floating[Any]) -> float:

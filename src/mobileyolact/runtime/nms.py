@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mobileyolact.runtime.boxes import intersection_and_union
+
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.floating[Any]]
 IndexArray = npt.NDArray[np.intp]
@@ -86,12 +88,7 @@ def _conflicts(
     second: IndexArray,
     threshold: float,
 ) -> BoolArray:
-    """The matrix (len(first), len(second)) of conflicts, in float64."""
-    ax1, ay1, ax2, ay2 = boxes[first].astype(np.float64).T[:, :, None]
-    bx1, by1, bx2, by2 = boxes[second].astype(np.float64).T[:, None, :]
-    width = np.minimum(ax2, bx2) - np.maximum(ax1, bx1)
-    height = np.minimum(ay2, by2) - np.maximum(ay1, by1)
-    intersection = np.maximum(width, 0) * np.maximum(height, 0)
-    union = (ax2 - ax1) * (ay2 - ay1) + (bx2 - bx1) * (by2 - by1) - intersection
+    """The matrix (len(first), len(second)) of conflicts."""
+    intersection, union = intersection_and_union(boxes[first], boxes[second])
     same_class = classes[first][:, None] == classes[second][None, :]
     return np.asarray((intersection > threshold * union) & same_class)

@@ -1,7 +1,6 @@
 """From raw tensors to instances: what is worth decoding, boxes, suppression, masks."""
 
 import dataclasses
-import difflib
 import math
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -10,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mobileyolact.contract import ModelContract, Nms
-from mobileyolact.errors import OptionError
+from mobileyolact.errors import OptionError, nearest
 from mobileyolact.runtime.backends.base import RawOutputs
 from mobileyolact.runtime.decode import decode_boxes
 from mobileyolact.runtime.instances import Instances
@@ -64,8 +63,7 @@ class PostprocessOptions:
         names = [field.name for field in dataclasses.fields(cls)]
         for name in overrides:
             if name not in names:
-                nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
-                raise OptionError(f"there is no option '{name}'; the nearest one is '{nearest}'")
+                raise OptionError(f"there is no option '{name}'{nearest(name, names)}")
         values = {name: getattr(contract, name) for name in names if hasattr(contract, name)}
         values.update({name: value for name, value in overrides.items() if value is not None})
         return cls(**values)

@@ -1,13 +1,12 @@
 """What one training run is made of; defaults follow from the number of images."""
 
 import dataclasses
-import difflib
 import json
 import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from mobileyolact.errors import OptionError
+from mobileyolact.errors import OptionError, nearest
 
 Freeze = Literal["none", "backbone", "detector"]
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -152,5 +151,4 @@ def _require_known(values: dict[str, Any]) -> None:
     known = [field.name for field in dataclasses.fields(TrainConfig)]
     for name in values:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-            raise OptionError(f"unknown training option '{name}'; did you mean '{near[0]}'?")
+            raise OptionError(f"unknown training option '{name}'{nearest(name, known)}")

@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 
+from mobileyolact.contract import ClassInfo
 from mobileyolact.errors import ContractError, ModelError, OptionError
 from mobileyolact.runtime.backends import BACKENDS, RawOutputs, open_backend
 
@@ -73,11 +74,10 @@ def test_missing_and_damaged_files_are_clear_errors(tiny, tmp_path, name, capfd)
 
 
 @every_backend
-def test_a_contract_of_another_network_is_refused(tiny, tensor, tmp_path, name):
-    outputs = list(tiny.contract.outputs)
-    outputs[0] = dataclasses.replace(outputs[0], shape=(1, 40, 4))
-    contract = dataclasses.replace(tiny.contract, outputs=tuple(outputs))
-    other = dataclasses.replace(tiny, contract=contract)
+def test_a_contract_of_another_network_is_refused(tiny, make_contract, tensor, tmp_path, name):
+    other = dataclasses.replace(
+        tiny, contract=make_contract(classes=(*tiny.contract.classes, ClassInfo(3, "kite", 13)))
+    )
     with pytest.raises(ContractError, match=r"output 'scores' of .* \(1, 40, 4\)"):
         open_backend(other.write(name, tmp_path)).run(tensor)
 
@@ -87,7 +87,7 @@ def test_onnx_files_of_other_projects_are_refused(tiny, tmp_path):
     import onnx
 
     model = onnx.load(path)
-    contract = dataclasses.replace(tiny.contract, input_size=(64, 64))
+    contract = tiny.contract.at_size((64, 64))
     model.metadata_props[0].value = contract.to_json()
     onnx.save(model, path)
     with pytest.raises(ContractError, match=r"input of shape \[1, 3, 64, 64\]"):

@@ -146,8 +146,6 @@ def _read_rle(values: dict[str, Any], width: int, height: int) -> rle.Rle:
             f"the RLE has size {_short(size)}, but its picture is {height} high, {width} wide",
             "check 'size' ([height, width]) and the picture's width and height",
         )
-    if isinstance(counts, str) and not counts.isascii():
-        raise Unusable("the counts of the RLE are damaged", "write the mask again")
     try:
         if rle.area(values) == 0:
             raise Unusable("the mask is empty", "remove the annotation or draw it again")

@@ -1,9 +1,8 @@
 """Engines that run a network. Each registers itself; add a module here to add an engine."""
 
-import difflib
 from pathlib import Path
 
-from mobileyolact.errors import OptionError
+from mobileyolact.errors import OptionError, nearest
 from mobileyolact.runtime.backends import ncnn, onnx_runtime
 from mobileyolact.runtime.backends.base import BACKENDS, Backend, RawOutputs
 
@@ -31,8 +30,7 @@ def open_backend(
     if threads < 1:
         raise OptionError(f"threads must be at least 1, got {threads}")
     if backend is not None and backend not in BACKENDS:
-        nearest = difflib.get_close_matches(backend, BACKENDS, n=1, cutoff=0.0)[0]
-        raise OptionError(f"there is no backend '{backend}'; the nearest one is '{nearest}'")
+        raise OptionError(f"there is no backend '{backend}'{nearest(backend, BACKENDS)}")
     entries = [BACKENDS[backend]] if backend is not None else list(BACKENDS.values())
     for entry in entries:
         if path.name.lower().endswith(entry.suffix):
