@@ -59,3 +59,13 @@ def test_norms_stand_still_where_frozen_or_loaded() -> None:
         set_mode(network, config, start)
         assert norm.training == training
         assert network.training
+
+
+def test_the_mask_branch_learns_at_the_full_rate_though_it_was_loaded() -> None:
+    network = build_network(PRESETS["n-320"], 2)
+    started = frozenset(network.state_dict())
+    groups = parameter_groups(network, toy_config(rate_new=1e-3, rate_started=1e-4), started)
+    peak = {id(p): g["peak"] for g in groups for p in g["params"]}
+    assert peak[id(network.prototypes.out.weight)] == 1e-3
+    assert peak[id(network.head.levels[0].coefficients.weight)] == 1e-3
+    assert peak[id(network.head.levels[0].scores.weight)] == 1e-4

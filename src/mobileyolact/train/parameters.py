@@ -33,14 +33,15 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """AdamW's groups of the trainable parameters, each with its own ``peak`` rate.
 
-    Loaded parameters learn at ``rate_started``, others at ``rate_new``; biases and norms
-    (every tensor of one dimension) have no weight decay.
+    Loaded parameters learn at ``rate_started``, others at ``rate_new``. So does the mask branch,
+    loaded or not: the embedded masks were learnt from few pictures and have the most to learn.
+    Biases and norms (every tensor of one dimension) have no weight decay.
     """
     groups: dict[tuple[bool, bool], dict[str, Any]] = {}
     for name, parameter in network.named_parameters():
         if not parameter.requires_grad:
             continue
-        key = (name in started, parameter.ndim > 1)
+        key = (name in started and not _in_mask_branch(name), parameter.ndim > 1)
         rate = config.rate_started if key[0] else config.rate_new
         decay = config.weight_decay if key[1] else 0.0
         new_group = {"params": [], "lr": rate, "peak": rate, "weight_decay": decay}
@@ -49,7 +50,10 @@ def parameter_groups(
 
 
 def _is_frozen(name: str, freeze: Freeze) -> bool:
-    parts = name.split(".")
     if freeze == "detector":
-        return not any(part in parts for part in _MASK_BRANCH)
-    return freeze == "backbone" and parts[0] == "backbone"
+        return not _in_mask_branch(name)
+    return freeze == "backbone" and name.startswith("backbone.")
+
+
+def _in_mask_branch(name: str) -> bool:
+    return any(part in _MASK_BRANCH for part in name.split("."))
