@@ -3,10 +3,11 @@
     python research/make_start.py WEIGHTS STATISTICS LABELS OUT
 
 WEIGHTS has the convolutions of nanodet-plus-m_416 with batch norm folded, STATISTICS the mean
-and variance of each convolution's output, both as safetensors (see `mobileyolact.model.imports`), LABELS is any COCO
-file that lists the 80 categories. OUT holds the detector alone: `mobileyolact train --init OUT`
-starts the mask branch from random weights. With `--whole`, OUT is a complete checkpoint with an
-untrained mask branch, whose boxes can be evaluated.
+and variance of each convolution's output, both as safetensors (see
+`mobileyolact.model.imports`), LABELS is any COCO file that lists the 80 categories. OUT holds
+the detector alone: `mobileyolact train --init OUT` starts the mask branch from random weights.
+With `--whole`, OUT is a complete checkpoint with an untrained mask branch, whose boxes can be
+evaluated.
 """
 
 import argparse

@@ -26,11 +26,12 @@ class TrainConfig:
     """Options of a run. ``iterations`` is the only length; ``batch_size`` counts all processes.
 
     ``rate_new`` and ``rate_started`` are AdamW's peak learning rates of layers that start at
-    random (and the mask branch) and of layers loaded from a checkpoint. ``freeze`` keeps the backbone, or everything
-    but the mask branch, as it is. ``frozen_batch_norm`` keeps the running statistics of loaded
-    norms. ``zoom`` is the range of the random scale, ``aspect`` the largest stretch of width
-    against height, ``flip`` a probability, ``colour`` the strength of the photometric changes
-    in 0..1. ``workers`` are processes that prepare batches ahead; 0 prepares them in the loop.
+    random, and of the mask branch, and of other layers loaded from a checkpoint. ``freeze`` keeps
+    the backbone, or everything but the mask branch, as it is. ``frozen_batch_norm`` keeps the
+    running statistics of loaded norms. ``zoom`` is the range of the random scale, ``aspect`` the
+    largest stretch of width against height, ``flip`` a probability, ``colour`` the strength of
+    the photometric changes in 0..1. ``workers`` are processes that prepare batches ahead; 0
+    prepares them in the loop.
 
     Raises:
         OptionError: a value that makes no sense, named with what is allowed.
