@@ -72,6 +72,7 @@ def build_network(preset: Preset, classes: int, seed: int = 0) -> MobileYolact:
     generator = torch.Generator().manual_seed(seed)
     initialise(network, generator)
     network.head.reset_outputs(generator)
+    network.prototypes.reset_outputs(generator)
     return network
 
 

@@ -1,5 +1,6 @@
 """The prototype branch: masks are linear combinations of its outputs (arXiv:1904.02689)."""
 
+import torch
 from torch import Tensor, nn
 
 from mobileyolact.model.layers import ConvNorm, Separable, leaky_relu, upsample
@@ -24,6 +25,10 @@ class SimplifiedPrototypes(nn.Module):
         self.detail = ConvNorm(stride4_channels, channels)
         self.refine = Separable(channels, channels)
         self.out = nn.Conv2d(channels, prototypes, 1)
+
+    def reset_outputs(self, generator: torch.Generator) -> None:
+        """Start small, so that no mask is sure of itself before it has learnt."""
+        nn.init.normal_(self.out.weight, std=0.1, generator=generator)
 
     def forward(self, c2: Tensor, p3: Tensor, p4: Tensor, p5: Tensor) -> Tensor:
         x = self.p3(p3) + self.up(self.p4(p4) + self.up(self.p5(p5)))

@@ -18,7 +18,7 @@ from mobileyolact.train.boxes import (
 from mobileyolact.train.config import TrainConfig
 from mobileyolact.train.data import Batch
 
-MASKS_PER_BATCH = 320  # bounds memory and time of the mask loss
+MASKS_PER_BATCH = 480  # bounds memory and time of the mask loss
 
 
 class Positives(NamedTuple):

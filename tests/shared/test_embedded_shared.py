@@ -1,0 +1,43 @@
+"""What the embedded model reaches on real val2017 pictures, in every engine."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("pycocotools")
+
+from mobileyolact import zoo
+from mobileyolact.cli.opening import open_backend_for
+from mobileyolact.evaluate.evaluator import Evaluation, evaluate, evaluation_predictor
+from mobileyolact.labels.formats import read_labels
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not importlib.util.find_spec("torch"), reason="needs PyTorch"),
+]
+
+
+def evaluated(model: str | Path, labels: Path, backend: str | None = None) -> Evaluation:
+    opened = open_backend_for(str(model), backend, None)
+    with evaluation_predictor(opened) as predictor:
+        return evaluate(predictor, read_labels(labels))
+
+
+def test_every_artefact_reaches_what_the_checkpoint_does(shared: Path) -> None:
+    labels = shared / "data/coco-mini/val.json"
+    checkpoint = evaluated(zoo.resolve("coco", "safetensors"), labels).to_json()
+    for backend, bound in (("onnxruntime", 0.002), ("ncnn", 0.006)):
+        found = evaluated("coco", labels, backend).to_json()
+        assert found["images"] == 240
+        for kind in ("mask", "box"):
+            assert found[kind]["AP"] == pytest.approx(checkpoint[kind]["AP"], abs=bound)
+    assert checkpoint["box"]["AP"] == pytest.approx(0.311, abs=0.003)
+    assert checkpoint["mask"]["AP"] >= 0.18
+    assert checkpoint["mask"]["AP50"] >= 0.37
+
+
+def test_persons(shared: Path) -> None:
+    found = evaluated("coco", shared / "data/coco-mini/val_person.json").to_json()
+    mask, box = (found[kind]["per_class"]["person"]["AP50"] for kind in ("mask", "box"))
+    assert mask >= 0.75 * box
