@@ -9,6 +9,8 @@ from mobileyolact.errors import OptionError
 from mobileyolact.model.network import Outputs, build_contract, build_network
 from mobileyolact.model.presets import get_preset
 from mobileyolact.model.weights import save_checkpoint
+from mobileyolact.train.config import TrainConfig
+from mobileyolact.train.data import Batch
 from mobileyolact.train.distil import distillation_losses, taught_by, teacher_outputs
 
 
@@ -48,10 +50,28 @@ def test_a_teacher_of_the_other_family_sees_the_same_picture() -> None:
         assert torch.allclose(a, b, rtol=1e-3, atol=1e-3 * float(b.abs().max()))
 
 
-def test_other_classes_are_refused(tmp_path) -> None:
+def test_detections_come_from_the_teacher_who_must_know_the_classes(tmp_path) -> None:
     preset, known = get_preset("n-320"), (ClassInfo(0, "cat", 1),)
     path = tmp_path / "teacher.safetensors"
     save_checkpoint(path, build_network(preset, 1), build_contract(preset, known))
-    assert callable(taught_by(str(path), known))
+    losses = taught_by(str(path), known)
+    student = build_network(preset, 1, seed=1)
+    images = torch.zeros(1, 3, 320, 320)
+    nothing = torch.zeros(0, dtype=torch.long)
+    batch = Batch(
+        images=images,
+        boxes=torch.zeros(0, 4),
+        classes=nothing,
+        masks=torch.zeros(0, 80, 80, dtype=torch.uint8),
+        has_mask=torch.zeros(0, dtype=torch.bool),
+        image_index=nothing,
+        labelled=torch.ones(1, 1, dtype=torch.bool),
+        crowd_masks=torch.zeros(0, 80, 80, dtype=torch.uint8),
+        crowd_classes=nothing,
+        crowd_image_index=nothing,
+        names=["x"],
+    )
+    terms = losses(student(images), batch, student, TrainConfig(iterations=1))
+    assert set(terms) == {"mask_bce", "mask_dice", "teacher_class", "teacher_box"}
     with pytest.raises(OptionError, match="knows other classes"):
         taught_by(str(path), (ClassInfo(0, "dog", 1),))

@@ -25,7 +25,7 @@ def train(
     ] = "coco",
     teacher: Annotated[
         str | None,
-        typer.Option(metavar="coco|FILE", help="Also learn this checkpoint's detections."),
+        typer.Option(metavar="coco|FILE", help="Learn detections from it, masks from the labels."),
     ] = None,
     images: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where the pictures are, if not found.")

@@ -1,5 +1,6 @@
 """Learning a teacher's detections on every picture, labelled or not."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import torch
@@ -20,7 +21,10 @@ from mobileyolact.train.losses import compute_losses
 def taught_by(
     name: str, classes: Sequence[ClassInfo]
 ) -> Callable[[Outputs, Batch, MobileYolact, TrainConfig], dict[str, Tensor]]:
-    """``compute_losses`` with the terms of a teacher added.
+    """Losses that learn detections from a teacher and masks from the labels.
+
+    Where labels are few or partial, the teacher's scores and boxes on every picture hold a
+    detector that the labels alone would spoil.
 
     Args:
         name: ``coco`` or a checkpoint's path.
@@ -41,7 +45,8 @@ def taught_by(
     def losses(
         outputs: Outputs, batch: Batch, network: MobileYolact, config: TrainConfig
     ) -> dict[str, Tensor]:
-        terms = compute_losses(outputs, batch, network, config)
+        masks_alone = dataclasses.replace(config, freeze="detector")
+        terms = compute_losses(outputs, batch, network, masks_alone)
         taught = teacher_outputs(teacher.to(batch.images.device), batch.images, network.preset)
         return {**terms, **distillation_losses(outputs, taught)}
 

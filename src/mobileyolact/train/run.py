@@ -53,7 +53,7 @@ def run_training(
         images: the folder of the pictures where they do not lie beside the labels.
         preset: name of the network.
         init: ``coco``, ``imagenet``, ``none`` or a checkpoint's path.
-        teacher: a checkpoint whose detections are learnt on every picture, labelled or not.
+        teacher: ``coco`` or a checkpoint; detections are learnt from it, masks from the labels.
         threads: torch's threads on the CPU during this call; ``None`` leaves its own default.
         options: fields of ``TrainConfig`` to set by hand.
         say: prints a line.
