@@ -2,9 +2,10 @@
 
     python research/embed.py CHECKPOINT --calibrate LABELS --val NAME=LABELS ... --pictures DIR
 
-The threshold of the masks is the one of a few that gives the highest mask AP on CALIBRATE, which
-should not be a set that figures are quoted for. What the model reaches on every VAL goes into
-its contract as provenance, and is printed as JSON.
+The threshold of the masks is the one of a few that gives the highest sum of mask AP and AP50 on
+CALIBRATE, which should not be a set that figures are quoted for. (AP alone is too flat to
+choose.) What the model reaches on every VAL goes into its contract as provenance, and is
+printed as JSON.
 """
 
 import argparse
@@ -24,6 +25,9 @@ from mobileyolact.model.network import MobileYolact
 from mobileyolact.model.weights import load_checkpoint, save_checkpoint
 
 THRESHOLDS = (0.5, 0.45, 0.4, 0.35, 0.3)
+# What is shown by default: on the calibration pictures four of five boxes above it are right
+# (precision 0.82, recall 0.31; at 0.35, the best F1, they are 0.64 and 0.42).
+SCORE_THRESHOLD = 0.45
 DATA_LICENCES = "see WEIGHTS.md: COCO annotations CC BY 4.0, pictures under their own terms"
 
 
@@ -38,7 +42,9 @@ def main() -> None:
 
     network, contract = load_checkpoint(options.checkpoint)
     threshold = calibrate(network, contract, options.calibrate)
-    contract = dataclasses.replace(contract, mask_threshold=threshold)
+    contract = dataclasses.replace(
+        contract, mask_threshold=threshold, score_threshold=SCORE_THRESHOLD
+    )
     reached = {}
     for text in options.val:
         name, _, path = text.partition("=")
@@ -54,12 +60,13 @@ def main() -> None:
 
 
 def calibrate(network: MobileYolact, contract: ModelContract, labels: Path) -> float:
-    """The threshold in ``THRESHOLDS`` with the highest mask AP on ``labels``."""
+    """The threshold in ``THRESHOLDS`` with the highest sum of mask AP and AP50 on ``labels``."""
     found = {}
     for threshold in THRESHOLDS:
         changed = dataclasses.replace(contract, mask_threshold=threshold)
-        found[threshold] = summary(measure(network, changed, labels))["mask"]["AP"]
-        print(f"threshold {threshold}: mask AP {found[threshold]} on {labels}", flush=True)
+        mask = summary(measure(network, changed, labels))["mask"]
+        found[threshold] = mask["AP"] + mask["AP50"]
+        print(f"threshold {threshold}: mask AP {mask['AP']}, AP50 {mask['AP50']}", flush=True)
     return max(found, key=lambda threshold: found[threshold])
 
 

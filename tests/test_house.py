@@ -15,7 +15,16 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Whatever is written by hand and shipped or read.
 TEXTS = sorted(
     path
-    for pattern in ("*.md", "*.toml", "*.txt", "Makefile", "NOTICE", ".ci/run", "docs/**/*.*")
+    for pattern in (
+        "*.md",
+        "*.toml",
+        "*.txt",
+        "Makefile",
+        "NOTICE",
+        ".ci/run",
+        "docs/**/*.md",
+        "docs/*.json",
+    )
     for path in ROOT.glob(pattern)
 ) + sorted(p for folder in ("src", "tests", "scripts") for p in (ROOT / folder).rglob("*.py"))
 

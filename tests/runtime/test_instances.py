@@ -168,3 +168,20 @@ def test_supervision_detections(found):
     assert isinstance(detections, supervision.Detections)
     assert np.array_equal(detections.mask, found.dense())
     assert detections.data["class_name"].tolist() == found.class_names
+
+
+def test_one_instance_for_each_place_whatever_its_class(found):
+    near = found.boxes[:1] + np.float32([0, 0, 0.5, 0])  # IoU 0.92
+    far = found.boxes[:1] + np.float32([3, 0, 3, 0])  # IoU 0.33
+    crowded = Instances(
+        boxes=np.concatenate([near, far, found.boxes[:1]]),
+        scores=np.float32([0.8, 0.6, 0.9]),
+        class_indices=np.array([1, 1, 0]),
+        classes=CLASSES,
+        height=12,
+        width=20,
+        masks=Given(),
+    )
+    assert crowded.distinct().scores.tolist() == pytest.approx([0.6, 0.9])
+    assert len(crowded.distinct(0.95)) == 3
+    assert len(crowded[:0].distinct()) == 0

@@ -113,6 +113,7 @@ def _predict_one(
     image = open_image(picture)
     read = time.perf_counter()
     instances, timings = predictor.timed(image)
+    instances = instances.distinct()
     done = time.perf_counter()
     _write_picture(target, draw(image, instances))
     drawn = time.perf_counter()

@@ -10,12 +10,15 @@ import numpy.typing as npt
 from mobileyolact import rle
 from mobileyolact.contract import ClassInfo
 from mobileyolact.errors import OptionError, nearest
+from mobileyolact.runtime.boxes import box_iou
 from mobileyolact.runtime.masks import MaskSource, Roi
 from mobileyolact.runtime.outlines import Polygon, outline
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float32]
 IndexArray = npt.NDArray[np.intp]
+SAME_OBJECT = 0.8
+
 Index = int | slice | list[int] | list[bool] | npt.NDArray[Any]
 
 
@@ -125,6 +128,22 @@ class Instances:
             wanted = [classes] if isinstance(classes, str) else classes
             keep &= np.isin(self.class_indices, [self._class_index(c) for c in wanted])
         return self[keep]
+
+    def distinct(self, overlap: float = SAME_OBJECT) -> "Instances":
+        """One instance for each place: of boxes that nearly coincide, the best of any class.
+
+        Suppression in ``postprocess`` is per class, as evaluation wants it, so that one cat may
+        also be found as a dog. People who look at a result want one answer.
+
+        Args:
+            overlap: IoU of boxes from which they are taken for the same object.
+        """
+        iou = box_iou(self.boxes, self.boxes)
+        kept: list[int] = []
+        for i in np.argsort(-self.scores, kind="stable").tolist():
+            if not (iou[i, kept] >= overlap).any():
+                kept.append(i)
+        return self[sorted(kept)]
 
     def to_json(self) -> list[dict[str, Any]]:
         """One record of plain values for each instance; the mask as compressed COCO RLE."""
