@@ -35,7 +35,7 @@ def test_masks_and_boxes_follow_the_picture(seed: int) -> None:
         assert warped.mean() < 0.05
         return
     assert found.mask is not None
-    again = cv2.resize(found.mask, SIZE[::-1], interpolation=cv2.INTER_LINEAR) > 127
+    again = cv2.resize(found.covered(SIZE), SIZE[::-1], interpolation=cv2.INTER_LINEAR) > 127
     assert (again & warped).sum() / (again | warped).sum() > 0.9
     columns, rows = warped.any(0).nonzero()[0], warped.any(1).nonzero()[0]
     seen = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]

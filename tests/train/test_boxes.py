@@ -9,7 +9,7 @@ from mobileyolact.train.boxes import (
     distances_to_boxes,
     expected_distances,
     giou,
-    pairwise_iou,
+    paired_iou,
 )
 
 
@@ -36,6 +36,6 @@ def test_a_sharp_distribution_decodes_to_its_bin() -> None:
 def test_iou_and_giou_by_hand() -> None:
     a = torch.tensor([[0.0, 0, 2, 2], [0, 0, 2, 2]])
     b = torch.tensor([[1.0, 0, 3, 2], [4, 0, 6, 2]])
-    assert torch.allclose(pairwise_iou(a[:1], b), torch.tensor([[1 / 3, 0.0]]))
+    assert torch.allclose(paired_iou(a[:1, None], b), torch.tensor([[1 / 3, 0.0]]))
     # Disjoint: union 8, smallest box around both 12.
     assert torch.allclose(giou(a, b), torch.tensor([1 / 3, -4 / 12]))

@@ -95,7 +95,7 @@ def test_targets_of_a_still_picture(dataset: Dataset) -> None:
 
 
 def test_normalisation_is_the_presets(dataset: Dataset) -> None:
-    batch = data(dataset).batch(0)
+    batch = data(dataset).batch(0).to("cpu")
     pixels = batch.images[0].permute(1, 2, 0).numpy() * PRESET.std + PRESET.mean
     original = cv2.imread(batch.names[0])  # BGR, as the preset says
     stretched = cv2.resize(original, (320, 320), interpolation=cv2.INTER_LINEAR)

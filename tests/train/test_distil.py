@@ -70,6 +70,8 @@ def test_detections_come_from_the_teacher_who_must_know_the_classes(tmp_path) ->
         crowd_classes=nothing,
         crowd_image_index=nothing,
         names=["x"],
+        mean=torch.zeros(3),
+        std=torch.ones(3),
     )
     terms = losses(student(images), batch, student, TrainConfig(iterations=1))
     assert set(terms) == {"mask_bce", "mask_dice", "teacher_class", "teacher_box"}

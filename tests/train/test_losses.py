@@ -10,11 +10,11 @@ torch = pytest.importorskip("torch")
 from mobileyolact.labels.dataset import CLASS_AGNOSTIC
 from mobileyolact.model.network import Outputs, build_network
 from mobileyolact.model.presets import get_preset
+from mobileyolact.train.assign import Positives
 from mobileyolact.train.boxes import cell_centres
 from mobileyolact.train.config import TrainConfig
 from mobileyolact.train.data import Batch
 from mobileyolact.train.losses import (
-    Positives,
     box_coverage,
     box_losses,
     class_loss,
@@ -44,6 +44,8 @@ def batch(classes: list[int], labelled: list[bool] | None = None) -> Batch:
         crowd_classes=torch.zeros(0, dtype=torch.long),
         crowd_image_index=torch.zeros(0, dtype=torch.long),
         names=["picture.jpg"],
+        mean=torch.zeros(3),
+        std=torch.ones(3),
     )
 
 

@@ -6,48 +6,45 @@ import torch
 from torch import Tensor
 
 from mobileyolact.labels.dataset import CLASS_AGNOSTIC
-from mobileyolact.train.boxes import pairwise_iou
+from mobileyolact.train.boxes import paired_iou
+from mobileyolact.train.data import Batch
 
 SCORE_POWER = 1.0  # alpha of equation 1
 IOU_POWER = 6.0  # beta of equation 1
 CELLS_PER_OBJECT = 13  # m of section 3.2
 
 
-class Assignment(NamedTuple):
-    """Positive cells of one image: ``cells`` (P,), their ``objects`` (P,), ``targets`` (P,).
+class Positives(NamedTuple):
+    """Positive cells of a batch, image by image; all tensors (P,).
 
-    A target is the normalised alignment of section 3.2: the best cell of an object has the
-    object's best IoU. ``ranks`` (P,) order the cells that an object chose, 0 the best.
+    ``images`` and ``cells`` say where, ``objects`` index the batch's objects. A target is the
+    normalised alignment of section 3.2: the best cell of an object has the object's best IoU.
+    ``ranks`` order the cells that an object chose, 0 the best.
     """
 
+    images: Tensor
     cells: Tensor
     objects: Tensor
     targets: Tensor
     ranks: Tensor
 
 
-def assign(
-    scores: Tensor, boxes: Tensor, centres: Tensor, true_boxes: Tensor, true_classes: Tensor
-) -> Assignment:
-    """Assign the cells of one image to its objects.
+def assign(scores: Tensor, boxes: Tensor, centres: Tensor, batch: Batch) -> Positives:
+    """Assign the cells of every image of a batch to its M objects.
 
     An object without a class (``CLASS_AGNOSTIC``) is aligned by the cell's best class.
 
     Args:
-        scores: (N, C) probabilities of all cells.
-        boxes: (N, 4) predicted xyxy in input pixels.
+        scores: (B, N, C) logits of all cells.
+        boxes: (B, N, 4) predicted xyxy in input pixels.
         centres: (N, 2) cell centres in input pixels.
-        true_boxes: (G, 4) xyxy in input pixels.
-        true_classes: (G,) class indices or ``CLASS_AGNOSTIC``.
+        batch: its ``boxes``, ``classes`` and ``image_index`` are used.
     """
-    objects = len(true_boxes)
-    if not objects:
-        none = torch.zeros(0, dtype=torch.long, device=scores.device)
-        return Assignment(none, none, scores.new_zeros(0), none)
-    iou = pairwise_iou(true_boxes, boxes)
-    class_scores = scores[:, true_classes.clamp(min=0)].T
-    agnostic = (true_classes == CLASS_AGNOSTIC)[:, None]
-    class_scores = torch.where(agnostic, scores.amax(1)[None], class_scores)
+    images, true_boxes = batch.image_index, batch.boxes
+    iou = paired_iou(true_boxes[:, None], boxes[images])
+    agnostic = (batch.classes == CLASS_AGNOSTIC)[:, None]
+    own = scores[images, :, batch.classes.clamp(min=0)]
+    class_scores = torch.where(agnostic, scores.amax(2)[images], own).sigmoid()
     inside = (
         (centres[None] > true_boxes[:, None, :2]) & (centres[None] < true_boxes[:, None, 2:])
     ).all(-1)
@@ -57,17 +54,24 @@ def assign(
     best, cells = alignment.topk(count, 1)
     chosen = torch.zeros_like(alignment, dtype=torch.bool)
     chosen.scatter_(1, cells, best > 0)
-    # A cell chosen by several objects goes to the one that it overlaps most (section 3.2).
-    owner = torch.where(chosen, iou, -1.0).argmax(0)
-    positive = chosen.any(0).nonzero()[:, 0]
-    owners = owner[positive]
-    kept = torch.zeros_like(chosen)
-    kept[owners, positive] = True
+    # A cell chosen by several objects goes to the one that it overlaps most (section 3.2), the
+    # first of equals.
+    wanted = torch.where(chosen, iou, -1.0)
+    in_image = images[:, None].expand_as(iou)
+    most = iou.new_full(boxes.shape[:2], -1.0).scatter_reduce(0, in_image, wanted, "amax")
+    number = torch.arange(len(iou), device=iou.device)[:, None].expand_as(iou)
+    contenders = torch.where(chosen & (wanted == most[images]), number, len(iou))
+    first = number.new_full(boxes.shape[:2], len(iou))
+    kept = contenders == first.scatter_reduce(0, in_image, contenders, "amin")[images]
+    kept &= chosen
 
     kept_alignment = alignment * kept
     strongest = kept_alignment.amax(1).clamp(min=1e-12)
     best_iou = (iou * kept).amax(1)
-    targets = kept_alignment[owners, positive] / strongest[owners] * best_iou[owners]
-    ranks = torch.zeros_like(chosen, dtype=torch.long)
-    ranks.scatter_(1, cells, torch.arange(count, device=cells.device).expand_as(cells))
-    return Assignment(positive, owners, targets, ranks[owners, positive])
+    targets = kept_alignment / strongest[:, None] * best_iou[:, None]
+    ranks = torch.zeros_like(number)
+    ranks = ranks.scatter(1, cells, torch.arange(count, device=cells.device).expand_as(cells))
+    owners, positive = kept.nonzero(as_tuple=True)
+    return Positives(
+        images[owners], positive, owners, targets[owners, positive], ranks[owners, positive]
+    )

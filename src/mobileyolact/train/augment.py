@@ -1,7 +1,7 @@
 """Augmentation: one affine warp and one linear colour map for picture and masks together."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -19,14 +19,33 @@ Affine = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Warped:
-    """What is left of a label: box (4,) xyxy in input pixels, and a mask at stride 4.
+    """What is left of a label: box (4,) xyxy in input pixels, and the part of its mask in view.
 
-    ``mask`` (H / 4, W / 4) uint8 is the covered share of each prototype cell, 255 the whole;
-    ``None`` where the label has no segmentation.
+    ``mask`` (h, w) uint8 at input resolution lies with its first pixel at ``corner`` (x, y); all
+    four are multiples of 4. ``None`` where the label has no segmentation.
     """
 
+    class_index: int
     box: NDArray[np.float32]
     mask: NDArray[np.uint8] | None
+    corner: tuple[int, int] = (0, 0)
+
+    @property
+    def region(self) -> tuple[slice, slice]:
+        """Rows and columns of the input that ``mask`` covers."""
+        assert self.mask is not None
+        (x, y), (height, width) = self.corner, self.mask.shape
+        return slice(y, y + height), slice(x, x + width)
+
+    def covered(self, size: tuple[int, int]) -> NDArray[np.uint8]:
+        """The covered share (H / 4, W / 4) of each prototype cell of an input ``size``, 255 all."""
+        cells = np.zeros((size[0] // 4, size[1] // 4), np.uint8)
+        if self.mask is not None:
+            height, width = self.mask.shape
+            small = cv2.resize(self.mask, (width // 4, height // 4), interpolation=cv2.INTER_AREA)
+            rows, columns = (slice(s.start // 4, s.stop // 4) for s in self.region)
+            cells[rows, columns] = small
+        return cells
 
 
 def random_affine(
@@ -76,18 +95,27 @@ def warp_label(
     if (box[2:] - box[:2]).min() < SMALLEST_SIDE or visible < SMALLEST_VISIBLE:
         return None
     if label.segmentation is None:
-        return Warped(box.astype(np.float32), None)
-    mask = warp(label.mask(*shape).astype(np.uint8) * 255, matrix, size, 0)
-    if visible < 1:  # the part in view may be narrower than the clipped box
-        seen = mask > 127
-        columns, rows = np.flatnonzero(seen.any(0)), np.flatnonzero(seen.any(1))
-        if not len(columns):
-            return None
-        box = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float64)
-        if (box[2:] - box[:2]).min() < SMALLEST_SIDE:
-            return None
-    small = cv2.resize(mask, (size[1] // 4, size[0] // 4), interpolation=cv2.INTER_AREA)
-    return Warped(box.astype(np.float32), np.asarray(small, np.uint8))
+        return Warped(label.class_index, box.astype(np.float32), None)
+    left, top = (int(v) // 4 * 4 for v in box[:2])
+    right, bottom = (-int(-v // 4) * 4 for v in box[2:])
+    shifted = matrix - np.array([[0, 0, left], [0, 0, top]])
+    whole_mask = label.mask(*shape).view(np.uint8) * np.uint8(255)
+    mask = warp(whole_mask, shifted, (bottom - top, right - left), 0)
+    found = Warped(label.class_index, box.astype(np.float32), mask, (left, top))
+    return found if visible == 1 else fit_box(found)
+
+
+def fit_box(warped: Warped) -> Warped | None:
+    """The same object with the box of the mask that is left, or ``None`` if that is too small."""
+    assert warped.mask is not None
+    seen = warped.mask > 127
+    columns, rows = np.flatnonzero(seen.any(0)), np.flatnonzero(seen.any(1))
+    if not len(columns):
+        return None
+    box = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32)
+    if (box[2:] - box[:2]).min() < SMALLEST_SIDE:
+        return None
+    return replace(warped, box=box + np.array(warped.corner * 2, np.float32))
 
 
 # RGB to YIQ (NTSC): hue is a rotation of I and Q, saturation their length.

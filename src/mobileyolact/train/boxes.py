@@ -36,13 +36,12 @@ def distances_to_boxes(distances: Tensor, centres: Tensor, strides: Tensor) -> T
     return torch.cat([centres - pixels[..., :2], centres + pixels[..., 2:]], -1)
 
 
-def pairwise_iou(a: Tensor, b: Tensor) -> Tensor:
-    """IoU (A, B) of boxes ``a`` (A, 4) and ``b`` (B, 4), both xyxy."""
-    low = torch.maximum(a[:, None, :2], b[None, :, :2])
-    high = torch.minimum(a[:, None, 2:], b[None, :, 2:])
+def paired_iou(a: Tensor, b: Tensor) -> Tensor:
+    """IoU (...) of boxes ``a`` and ``b`` (..., 4), both xyxy; shapes are broadcast."""
+    low, high = torch.maximum(a[..., :2], b[..., :2]), torch.minimum(a[..., 2:], b[..., 2:])
     intersection = (high - low).clamp(min=0).prod(-1)
-    area_a, area_b = (box[:, 2:].sub(box[:, :2]).clamp(min=0).prod(-1) for box in (a, b))
-    return intersection / (area_a[:, None] + area_b[None] - intersection).clamp(min=1e-9)
+    area_a, area_b = (box[..., 2:].sub(box[..., :2]).clamp(min=0).prod(-1) for box in (a, b))
+    return intersection / (area_a + area_b - intersection).clamp(min=1e-9)
 
 
 def giou(a: Tensor, b: Tensor) -> Tensor:

@@ -30,7 +30,8 @@ class TrainConfig:
     the backbone, or everything but the mask branch, as it is. ``frozen_batch_norm`` keeps the
     running statistics of loaded norms. ``zoom`` is the range of the random scale, ``aspect`` the
     largest stretch of width against height, ``flip`` a probability, ``colour`` the strength of
-    the photometric changes in 0..1. ``workers`` are processes that prepare batches ahead; 0
+    the photometric changes in 0..1, ``copy_paste`` the probability that objects of another
+    picture are laid over one. ``workers`` are processes that prepare batches ahead; 0
     prepares them in the loop.
 
     Raises:
@@ -52,6 +53,7 @@ class TrainConfig:
     aspect: float = 1.2
     flip: float = 0.5
     colour: float = 0.5
+    copy_paste: float = 0.0
     class_weight: float = 1.0
     box_weight: float = 2.0
     dfl_weight: float = 0.25
@@ -78,7 +80,7 @@ class TrainConfig:
         _require("zoom", self.zoom, 0 < low <= high < math.inf, "two rising scales above 0")
         _require("aspect", self.aspect, self.aspect >= 1, "1 or more")
         _require("gradient_clip", self.gradient_clip, self.gradient_clip > 0, "above 0")
-        for name in ("flip", "colour"):
+        for name in ("flip", "colour", "copy_paste"):
             _require(name, getattr(self, name), getattr(self, name) <= 1, "between 0 and 1")
         _require("ema_decay", self.ema_decay, self.ema_decay < 1, "below 1")
 

@@ -6,13 +6,22 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mobileyolact.labels.dataset import CLASS_AGNOSTIC, Dataset, Record
 from mobileyolact.model.presets import Preset
 from mobileyolact.runtime.image import open_image
-from mobileyolact.train.augment import FILL, random_affine, random_colour, warp, warp_label
+from mobileyolact.train.augment import (
+    FILL,
+    Warped,
+    random_affine,
+    random_colour,
+    warp,
+    warp_label,
+)
 from mobileyolact.train.config import TrainConfig
+from mobileyolact.train.paste import choose, occlude, paste
 
 # Pictures with classes that fewer than this share of all pictures show are drawn more often
 # (repeat factor sampling of LVIS, arXiv:1908.03195, appendix C).
@@ -23,11 +32,13 @@ BALANCE_THRESHOLD = 0.05
 class Batch:
     """B augmented pictures and their M objects and Q crowd regions.
 
-    ``images`` (B, 3, H, W) float32, normalised. ``boxes`` (M, 4) float32 xyxy in input pixels,
-    ``classes`` (M,) int64 (``CLASS_AGNOSTIC`` for none), ``masks`` (M, H/4, W/4) uint8 covered
-    share, ``has_mask`` (M,) bool, ``image_index`` (M,) int64. ``labelled`` (B, C) bool: classes
-    completely labelled in each picture. ``crowd_masks`` (Q, H/4, W/4) uint8 with
-    ``crowd_classes`` and ``crowd_image_index``. ``names``: the pictures' paths.
+    ``images`` (B, 3, H, W) uint8, and float32 normalised by ``mean`` and ``std`` (3,) after ``to``,
+    since bytes travel between processes and to a device in a quarter of the time. ``boxes``
+    (M, 4) float32 xyxy in input pixels, ``classes`` (M,) int64 (``CLASS_AGNOSTIC`` for none),
+    ``masks`` (M, H/4, W/4) uint8 covered share, ``has_mask`` (M,) bool, ``image_index`` (M,)
+    int64. ``labelled`` (B, C) bool: classes completely labelled in each picture. ``crowd_masks``
+    (Q, H/4, W/4) uint8 with ``crowd_classes`` and ``crowd_image_index``. ``names``: the
+    pictures' paths.
     """
 
     images: Tensor
@@ -41,14 +52,19 @@ class Batch:
     crowd_classes: Tensor
     crowd_image_index: Tensor
     names: list[str]
+    mean: Tensor
+    std: Tensor
 
     def to(self, device: torch.device | str) -> "Batch":
-        """The same batch with its tensors on ``device``."""
+        """The same batch with its tensors on ``device`` and its images normalised."""
         moved = {
             f.name: getattr(self, f.name).to(device)
             for f in dataclasses.fields(self)
             if f.name != "names"
         }
+        if moved["images"].dtype == torch.uint8:
+            mean, std = (moved[name].view(3, 1, 1) for name in ("mean", "std"))
+            moved["images"] = (moved["images"].float() - mean) / std
         return dataclasses.replace(self, **moved)
 
 
@@ -61,6 +77,7 @@ class TrainingData:
         self.config = config
         self.repeats = repeat_factors(dataset)
         self.epoch_length = max(1, round(self.repeats.sum()))
+        self._order = (-1, np.zeros(0, np.int64))  # of the epoch that was asked for last
 
     def __len__(self) -> int:
         return len(self.dataset.records)
@@ -74,22 +91,43 @@ class TrainingData:
 
     def order(self, epoch: int) -> np.ndarray:
         """Record indices (epoch_length,) of one epoch, in the order they are drawn."""
+        if self._order[0] == epoch:
+            return self._order[1]
         random = np.random.default_rng([self.config.seed, epoch])
         shuffled = random.permutation(len(self))
         # Systematic sampling: each record comes floor or ceil of its repeat factor times.
         ends = np.cumsum(self.repeats[shuffled]) * (self.epoch_length / self.repeats.sum())
         picks = np.searchsorted(ends, np.arange(self.epoch_length) + random.uniform(), "right")
         drawn = shuffled[np.minimum(picks, len(self) - 1)]
-        return np.asarray(random.permutation(drawn))
+        self._order = epoch, np.asarray(random.permutation(drawn))
+        return self._order[1]
 
-    def sample(self, position: int) -> tuple[Record, "_Sample"]:
+    def sample(self, position: int) -> tuple[Record, "Sample"]:
         """The augmented picture at ``position`` of the endless sequence of pictures."""
         epoch, index = divmod(position, self.epoch_length)
         record = self.dataset.records[self.order(epoch)[index]]
         random = np.random.default_rng([self.config.seed, epoch, index])
-        return record, augment_record(record, self.preset, self.config, random)
+        sample = augment_record(record, self.preset, self.config, random)
+        if random.uniform() < self.config.copy_paste:
+            donor = self.dataset.records[random.integers(len(self))]
+            self._paste(sample, record, donor, random)
+        return record, sample
 
-    def collate(self, samples: list[tuple[Record, "_Sample"]]) -> Batch:
+    def _paste(
+        self, sample: "Sample", record: Record, donor: Record, random: np.random.Generator
+    ) -> None:
+        other = augment_record(donor, self.preset, self.config, random)
+        # An object of unknown class would be taught as background wherever classes are labelled.
+        taken = [
+            found
+            for found in choose(other.objects, self.preset.input_size, random)
+            if found.class_index != CLASS_AGNOSTIC or record.exhaustive == frozenset()
+        ]
+        cover = paste(sample.image, other.image, taken)
+        sample.objects = occlude(sample.objects, cover) + taken
+        sample.crowds = occlude(sample.crowds, cover)
+
+    def collate(self, samples: list[tuple[Record, "Sample"]]) -> Batch:
         height, width = self.preset.input_size
         classes = len(self.dataset.classes)
         labelled = np.ones((len(samples), classes), bool)
@@ -100,18 +138,18 @@ class TrainingData:
         objects = [(i, o) for i, (_, s) in enumerate(samples) for o in s.objects]
         crowds = [(i, o) for i, (_, s) in enumerate(samples) for o in s.crowds]
         images = torch.from_numpy(np.stack([s.image for _, s in samples]))
-        nothing = np.zeros((height // 4, width // 4), np.uint8)
 
-        def masks(found: list[tuple[int, "_Object"]]) -> Tensor:
-            stacked = [nothing if o.mask is None else o.mask for _, o in found]
-            return torch.from_numpy(np.stack(stacked) if stacked else nothing[None][:0])
+        def masks(found: list[tuple[int, Warped]]) -> Tensor:
+            covered = [o.covered((height, width)) for _, o in found]
+            nothing = np.zeros((0, height // 4, width // 4), np.uint8)
+            return torch.from_numpy(np.stack(covered) if covered else nothing)
 
         def integers(values: list[int]) -> Tensor:
             return torch.tensor(values, dtype=torch.long)
 
         boxes = np.array([o.box for _, o in objects], np.float32).reshape(-1, 4)
         return Batch(
-            images=images.contiguous(memory_format=torch.channels_last),
+            images=images.permute(0, 3, 1, 2),  # channels last in memory
             boxes=torch.from_numpy(boxes),
             classes=integers([o.class_index for _, o in objects]),
             masks=masks(objects),
@@ -122,45 +160,37 @@ class TrainingData:
             crowd_classes=integers([o.class_index for _, o in crowds]),
             crowd_image_index=integers([i for i, _ in crowds]),
             names=[str(record.path) for record, _ in samples],
+            mean=torch.tensor(self.preset.mean),
+            std=torch.tensor(self.preset.std),
         )
 
 
-@dataclass(frozen=True)
-class _Object:
-    box: np.ndarray
-    mask: np.ndarray | None
-    class_index: int
+@dataclass
+class Sample:
+    """One augmented picture (H, W, 3) uint8 in the preset's colour order, and what it shows."""
 
-
-@dataclass(frozen=True)
-class _Sample:
-    image: np.ndarray
-    objects: list[_Object]
-    crowds: list[_Object]
+    image: NDArray[np.uint8]
+    objects: list[Warped]
+    crowds: list[Warped]
 
 
 def augment_record(
     record: Record, preset: Preset, config: TrainConfig, random: np.random.Generator
-) -> _Sample:
-    """Read, warp, colour and normalise one picture with its labels."""
+) -> Sample:
+    """Read, warp and colour one picture with its labels."""
     image = open_image(record.path)
     shape, size = (image.shape[0], image.shape[1]), preset.input_size
     matrix = random_affine(shape, size, config, random)
     colour = random_colour(config, random)
-    warped = cv2.transform(warp(image, matrix, size, FILL).astype(np.float32), colour)
-    np.clip(warped, 0, 255, out=warped)
     if preset.colour_order == "bgr":
-        warped = warped[:, :, ::-1]
-    mean, std = (np.array(values, np.float32) for values in (preset.mean, preset.std))
-    normalised = (warped - mean) / std
-    objects: list[_Object] = []
-    crowds: list[_Object] = []
+        colour = colour[::-1]
+    coloured = cv2.transform(warp(image, matrix, size, FILL), colour)  # saturates
+    sample = Sample(np.asarray(coloured, np.uint8), [], [])
     for label in record.labels:
         seen = warp_label(label, shape, matrix, size)
         if seen is not None:
-            part = crowds if label.crowd else objects
-            part.append(_Object(seen.box, seen.mask, label.class_index))
-    return _Sample(np.ascontiguousarray(normalised.transpose(2, 0, 1), np.float32), objects, crowds)
+            (sample.crowds if label.crowd else sample.objects).append(seen)
+    return sample
 
 
 def repeat_factors(dataset: Dataset) -> np.ndarray:

@@ -1,14 +1,12 @@
 """Losses: quality focal classification, GIoU and DFL boxes, BCE and Dice masks."""
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from mobileyolact.labels.dataset import CLASS_AGNOSTIC
 from mobileyolact.model.network import MobileYolact, Outputs
-from mobileyolact.train.assign import assign
+from mobileyolact.train.assign import Positives, assign
 from mobileyolact.train.boxes import (
     cell_centres,
     distances_to_boxes,
@@ -18,17 +16,9 @@ from mobileyolact.train.boxes import (
 from mobileyolact.train.config import TrainConfig
 from mobileyolact.train.data import Batch
 
-MASKS_PER_BATCH = 480  # bounds memory and time of the mask loss
-
-
-class Positives(NamedTuple):
-    """Positive cells of a batch; all tensors (P,). ``objects`` index the batch's objects."""
-
-    images: Tensor
-    cells: Tensor
-    objects: Tensor
-    targets: Tensor
-    ranks: Tensor
+# They bound memory and time of the mask loss.
+MASKS_PER_BATCH = 480
+MASKS_PER_PICTURE = 30  # of large batches
 
 
 def compute_losses(
@@ -42,7 +32,7 @@ def compute_losses(
     preset, size = network.preset, (batch.images.shape[2], batch.images.shape[3])
     centres, strides = (t.to(outputs.scores.device) for t in cell_centres(size, preset.strides))
     boxes = distances_to_boxes(expected_distances(outputs.boxes), centres, strides)
-    positives = find_positives(outputs.scores.detach(), boxes.detach(), centres, batch)
+    positives = assign(outputs.scores.detach(), boxes.detach(), centres, batch)
 
     losses = {}
     if config.freeze != "detector":
@@ -55,19 +45,6 @@ def compute_losses(
     losses["mask_bce"] = config.mask_bce_weight * bce
     losses["mask_dice"] = config.mask_dice_weight * dice
     return losses
-
-
-def find_positives(scores: Tensor, boxes: Tensor, centres: Tensor, batch: Batch) -> Positives:
-    """Assign every image of the batch; ``scores`` are logits (B, N, C), ``boxes`` (B, N, 4)."""
-    parts = []
-    for i in range(len(batch.images)):
-        mine = (batch.image_index == i).nonzero()[:, 0]
-        found = assign(
-            scores[i].sigmoid(), boxes[i], centres, batch.boxes[mine], batch.classes[mine]
-        )
-        image = torch.full_like(found.cells, i)
-        parts.append((image, found.cells, mine[found.objects], found.targets, found.ranks))
-    return Positives(*(torch.cat(values) for values in zip(*parts, strict=True)))
 
 
 def class_loss(scores: Tensor, positives: Positives, batch: Batch, centres: Tensor) -> Tensor:
@@ -143,17 +120,17 @@ def mask_losses(
     """
     usable = batch.has_mask[positives.objects]
     order = torch.where(usable, positives.ranks, len(positives.ranks) + 10_000)
-    chosen = order.argsort(stable=True)[: min(MASKS_PER_BATCH, int(usable.sum()))]
+    most = max(MASKS_PER_BATCH, MASKS_PER_PICTURE * len(prototypes))
+    chosen = order.argsort(stable=True)[: min(most, int(usable.sum()))]
     if not len(chosen):
         nothing = 0.0 * (coefficients.sum() + prototypes.sum())
         return nothing, nothing
     chosen = chosen[positives.images[chosen].argsort(stable=True)]  # image by image
     images, cells, objects = (t[chosen] for t in positives[:3])
+    counts = torch.bincount(images, minlength=len(prototypes)).tolist()
+    rows = coefficients[images, cells].split(counts)
     logits = torch.cat(
-        [
-            coefficients[i, cells[images == i]] @ prototypes[i].flatten(1)
-            for i in range(len(prototypes))
-        ]
+        [row @ prototype.flatten(1) for row, prototype in zip(rows, prototypes, strict=True)]
     ).unflatten(1, prototypes.shape[2:])
     truth = batch.masks[objects].to(logits) / 255
     inside = box_coverage(batch.boxes[objects], prototypes.shape[2:], batch.images.shape[2:])
