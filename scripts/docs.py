@@ -1,11 +1,12 @@
 """Write again what is generated from the code; ``make docs`` runs this.
 
 ``docs/cli.md`` comes from the commands' own help; the tree in ``CONTRIBUTING.md`` from the first
-sentence of each module. A test holds both against the code.
+sentence of each module; ``docs/results.md`` from ``research/``. A test holds them against these.
 """
 
 import ast
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -87,12 +88,23 @@ def _cell(text: str | None) -> str:
     return " ".join((text or "").split()).replace("|", "\\|")
 
 
+def results() -> str:
+    """The page of the experiments, as ``research/experiment.py`` writes it, too."""
+    sys.path.insert(0, str(ROOT / "research"))
+    try:
+        from results_page import page
+    finally:
+        sys.path.pop(0)
+    return page()
+
+
 def generated() -> dict[Path, str]:
     """Every generated file with the text that it must hold."""
     page = ROOT / "CONTRIBUTING.md"
     return {
         page: contributing(page.read_text(encoding="utf-8")),
         ROOT / "docs" / "cli.md": command_line(),
+        ROOT / "docs" / "results.md": results(),
     }
 
 

@@ -24,9 +24,13 @@ TEXTS = sorted(
         ".ci/run",
         "docs/**/*.md",
         "docs/*.json",
+        "research/*.toml",
+        "research/results/*.json",
     )
     for path in ROOT.glob(pattern)
-) + sorted(p for folder in ("src", "tests", "scripts") for p in (ROOT / folder).rglob("*.py"))
+) + sorted(
+    p for folder in ("src", "tests", "scripts", "research") for p in (ROOT / folder).rglob("*.py")
+)
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,8 @@ from mobileyolact.labels.pictures import PictureFinder, picture_size
         ("labels.json", "sub/a.jpg", "sub\\a.jpg"),
         ("labels.json", "images/a.jpg", "C:\\data\\a.jpg"),
         ("annotations/labels.json", "images/a.jpg", "a.jpg"),
+        ("annotations/instances_train2017.json", "train2017/a.jpg", "a.jpg"),
+        ("annotations/train.json", "train/a.jpg", "a.jpg"),
     ],
 )
 def test_where_pictures_are_found(tmp_path, labels, picture, name) -> None:
@@ -24,6 +26,16 @@ def test_where_pictures_are_found(tmp_path, labels, picture, name) -> None:
     found = PictureFinder(tmp_path / labels, None).find(name)
     assert found is not None
     assert found.resolve() == path.resolve()
+
+
+def test_each_file_of_coco_finds_the_pictures_of_its_own_split(tmp_path) -> None:
+    for folder in ("annotations", "train2017", "val2017"):
+        (tmp_path / folder).mkdir()
+    for split in ("train2017", "val2017"):
+        (tmp_path / split / "a.jpg").touch()
+        found = PictureFinder(tmp_path / f"annotations/instances_{split}.json", None).find("a.jpg")
+        assert found is not None
+        assert found.resolve() == tmp_path / split / "a.jpg"
 
 
 def test_the_given_folder_comes_first(tmp_path) -> None:

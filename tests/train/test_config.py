@@ -4,7 +4,7 @@ import json
 import pytest
 
 from mobileyolact.errors import OptionError
-from mobileyolact.train.config import TrainConfig, scaled_ema_decay
+from mobileyolact.train.config import TrainConfig, read_option, scaled_ema_decay
 
 
 @pytest.mark.parametrize(
@@ -82,3 +82,32 @@ def test_an_unknown_key_names_the_nearest() -> None:
 def test_damaged_json_is_one_sentence(text: str) -> None:
     with pytest.raises(OptionError, match="the options in run"):
         TrainConfig.from_json(text, "the options in run")
+
+
+def test_options_are_read_from_text() -> None:
+    read = dict(
+        read_option(text)
+        for text in ("zoom=0.5,2", "copy-paste=0.3", "workers=4", "frozen_batch_norm=true")
+    )
+    assert read == {
+        "zoom": (0.5, 2.0),
+        "copy_paste": 0.3,
+        "workers": 4,
+        "frozen_batch_norm": True,
+    }
+    assert read_option("precision=float32") == ("precision", "float32")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("zoom", "write NAME=VALUE"),
+        ("zoom=1", "two numbers"),
+        ("workers=few", "a whole number"),
+        ("copy_past=1", "copy_paste"),
+        ("frozen_batch_norm=1", "true or false"),
+    ],
+)
+def test_wrong_option_texts_say_what_to_write(text: str, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        read_option(text)

@@ -1,5 +1,6 @@
 """Two processes equal one at the same total batch, here within 1e-5 of each weight."""
 
+import json
 import os
 import subprocess
 import sys
@@ -14,7 +15,8 @@ from safetensors.torch import load_file
 
 from mobileyolact.errors import OptionError
 
-LAUNCH = ("-m", "accelerate.commands.launch", "--cpu", "--num_machines=1", "--mixed_precision=no")
+# As for two GPUs: with --cpu, accelerate starts a single process whatever number it is given.
+LAUNCH = ("-m", "accelerate.commands.launch", "--multi_gpu", "--main_process_port=0")
 
 
 def run(folder: Path, *launcher: str) -> "subprocess.CompletedProcess[str]":
@@ -36,8 +38,15 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     one = load_file(tmp_path / "one/best.safetensors")
     for name, value in load_file(tmp_path / "two/best.safetensors").items():
         assert torch.allclose(value, one[name], rtol=0, atol=1e-5), name
-    lines = (tmp_path / "two/log.jsonl").read_text().splitlines()
-    assert len(lines) == 12  # one process alone writes
+    alone, shared = (
+        [
+            json.loads(line)["loss"]
+            for line in (tmp_path / name / "log.jsonl").read_text().splitlines()
+        ]
+        for name in ("one", "two")
+    )
+    assert len(shared) == 12  # one process alone writes
+    assert shared[0] != alone[0]  # and has half of each batch
     again = run(tmp_path / "two", *LAUNCH, "--num_processes=2")
     assert again.returncode == 0, again.stderr
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mobileyolact.contract import ClassInfo, ModelContract, output_infos
 from mobileyolact.train.config import TrainConfig
 from mobileyolact.train.loop import train
+from mobileyolact.train.processes import joined_processes
 
 CONTRACT = ModelContract(
     name="n-320",
@@ -100,4 +101,5 @@ if __name__ == "__main__":
     folder, iterations, pause, workers = sys.argv[1:5]
     toy = ToyNetwork(norm="--no-norm" not in sys.argv)
     options = toy_config(iterations=int(iterations), workers=int(workers))
-    train(toy, ToyData(4, pause=float(pause)), toy_losses, options, CONTRACT, Path(folder))
+    with joined_processes():
+        train(toy, ToyData(4, pause=float(pause)), toy_losses, options, CONTRACT, Path(folder))

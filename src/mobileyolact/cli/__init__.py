@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 import mobileyolact
-from mobileyolact.cli import evaluate, export, models, predict, presets, train, verify
+from mobileyolact.cli import compare, evaluate, export, models, predict, presets, train, verify
 from mobileyolact.errors import MobileYolactError
 
 
@@ -45,6 +45,7 @@ for _command in (
     predict.predict,
     train.train,
     evaluate.evaluate,
+    compare.compare,
     export.export,
     verify.verify,
     presets.presets,

@@ -1,12 +1,11 @@
 """``mobileyolact evaluate``: average precision of a model on labelled pictures."""
 
-import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mobileyolact.cli.measuring import class_names, figure, measure, open_labels, table, write_json
 from mobileyolact.cli.needs import need
 from mobileyolact.cli.opening import open_backend_for
 
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
 
 # Of so many classes each gets a row; the JSON has all.
 TABLE_CLASSES = 20
-SHOWN_PROBLEMS = 5
 
 _COLUMNS = {
     "AP": "AP",
@@ -59,27 +57,14 @@ def evaluate(
     """
     need("eval", "'evaluate'")
     from rich.console import Console
-    from rich.progress import Progress
 
-    from mobileyolact.evaluate import evaluator
-    from mobileyolact.labels.formats import read_labels
-
-    dataset = read_labels(data, images)
-    _warn(dataset.problems)
-    chosen = [name.strip() for name in classes.split(",") if name.strip()] if classes else None
-    errors = Console(stderr=True)
-    with (
-        evaluator.evaluation_predictor(open_backend_for(model, backend, threads)) as predictor,
-        Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress,
-    ):
-        task = progress.add_task("evaluate", total=len(dataset.records))
-        result = evaluator.evaluate(
-            predictor, dataset, chosen, lambda done: progress.update(task, completed=done)
-        )
-        engine = predictor.backend.describe()
+    dataset = open_labels(data, images)
+    opened = open_backend_for(model, backend, threads)
+    engine = opened.describe()
+    result = measure(opened, dataset, class_names(classes))
     figures = result.to_json()
     if json_file is not None:
-        _write_json(json_file, figures)
+        write_json(json_file, figures)
     console = Console(highlight=False)
     console.print(_totals(figures))
     if len(figures["mask"]["per_class"]) <= TABLE_CLASSES:
@@ -91,40 +76,22 @@ def evaluate(
         typer.echo(f"warning: the model does not know {names}: counted as missed", err=True)
 
 
-def _warn(problems: Sequence[str]) -> None:
-    """Say what of the labels was left out; a few are enough to see what is wrong."""
-    for problem in problems[:SHOWN_PROBLEMS]:
-        typer.echo(f"warning: {problem}", err=True)
-    if len(problems) > SHOWN_PROBLEMS:
-        more = len(problems) - SHOWN_PROBLEMS
-        typer.echo(f"warning: and {more} more such problems in the labels", err=True)
-
-
 def _totals(figures: dict[str, Any]) -> "Table":
-    table = _table(f"{figures['images']} pictures", *_COLUMNS)
+    rows = table(f"{figures['images']} pictures", *_COLUMNS)
     for kind in ("mask", "box"):
-        table.add_row(kind, *(_cell(figures[kind][key]) for key in _COLUMNS.values()))
-    return table
+        rows.add_row(kind, *(figure(figures[kind][key]) for key in _COLUMNS.values()))
+    return rows
 
 
 def _by_class(figures: dict[str, Any]) -> "Table":
     from rich.markup import escape
 
-    table = _table("class", "instances", "mask AP", "mask AP50", "box AP", "box AP50")
+    rows = table("class", "instances", "mask AP", "mask AP50", "box AP", "box AP50")
     for name, mask in figures["mask"]["per_class"].items():
         box = figures["box"]["per_class"][name]
         values = (mask["AP"], mask["AP50"], box["AP"], box["AP50"])
-        table.add_row(escape(name), str(box["instances"]), *(_cell(value) for value in values))
-    return table
-
-
-def _table(*columns: str) -> "Table":
-    from rich.table import Table
-
-    table = Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in table.columns[1:]:
-        column.justify = "right"
-    return table
+        rows.add_row(escape(name), str(box["instances"]), *(figure(value) for value in values))
+    return rows
 
 
 def _matched(figures: dict[str, Any]) -> str:
@@ -132,14 +99,3 @@ def _matched(figures: dict[str, Any]) -> str:
         return "no mask could be compared: no box above a score of 0.3 is right"
     iou = figures["mean_matched_iou"]
     return f"mean IoU {iou:.3f} of the {figures['matched']} masks whose boxes are right"
-
-
-def _cell(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def _write_json(path: Path, figures: dict[str, Any]) -> None:
-    from mobileyolact.files import write_beside
-
-    with write_beside(path) as beside:
-        beside.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", "utf-8")

@@ -43,6 +43,12 @@ def train(
     rate: Annotated[
         float | None, typer.Option(help="Peak learning rate of new layers; loaded ones: a tenth.")
     ] = None,
+    options: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="Any other training option, e.g. zoom=0.5,2."
+        ),
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads on the CPU.")] = None,
 ) -> None:
     """Train on your own labels, by default from the embedded COCO model.
@@ -53,6 +59,7 @@ def train(
     need("train", "train")
     if val is not None:
         need("eval", "train --val")
+    from mobileyolact.train.config import read_option
     from mobileyolact.train.run import run_training
     from mobileyolact.train.stopping import TrainingStopped
 
@@ -73,7 +80,10 @@ def train(
             init=init,
             teacher=teacher,
             threads=threads,
-            options={name: value for name, value in given.items() if value is not None},
+            options={
+                **{name: value for name, value in given.items() if value is not None},
+                **dict(read_option(text) for text in options or ()),
+            },
             say=typer.echo,
         )
     except TrainingStopped as stopped:

@@ -21,8 +21,8 @@ CLASS_AGNOSTIC = -1  # class index of an object that teaches its mask and no cla
 class Label:
     """One object. ``box`` is xyxy in picture pixels, x in 0..width.
 
-    ``segmentation`` is COCO polygons (a tuple of x, y, x, y, ...), a COCO RLE, or ``None`` for
-    a box without a mask. ``area`` is the stated area in square pixels, if there is one.
+    ``segmentation`` is COCO polygons (each x, y, x, y, ...), a COCO RLE, or ``None`` for a box
+    without a mask. ``area`` is the stated area in square pixels, if there is one.
     """
 
     class_index: int

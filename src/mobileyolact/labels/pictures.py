@@ -12,14 +12,16 @@ _TURNED = (5, 6, 7, 8)  # EXIF orientations by a quarter turn
 class PictureFinder:
     """Looks for pictures in the given folder, beside the labels, and in ``images`` there.
 
-    COCO's own layout, labels in ``annotations`` with ``images`` next to that folder, is known
-    too. A name with folders in front is tried as it is and without them.
+    COCO's own layout is known too: labels in ``annotations`` with the folder of pictures next to
+    it. For ``instances_train2017.json`` that folder may be called ``train2017``, after the last
+    word of the name. A name with folders in front is tried as it is and without them.
     """
 
     def __init__(self, labels: Path, images: Path | None) -> None:
+        split = labels.stem.rpartition("_")[2]
         self.folders = [labels.parent, labels.parent / "images"]
         if labels.resolve().parent.name == "annotations":
-            self.folders.append(labels.parent / ".." / "images")
+            self.folders += [labels.parent / ".." / "images", labels.parent / ".." / split]
         if images is not None:
             self.folders.insert(0, images)
 

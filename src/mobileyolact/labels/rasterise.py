@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 BoolArray = npt.NDArray[np.bool_]
-Polygons = tuple[tuple[float, ...], ...]
+Polygons = tuple[Sequence[float], ...]
 
 
 def rasterise(polygons: Sequence[Sequence[float]], height: int, width: int) -> BoolArray:

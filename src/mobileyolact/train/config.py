@@ -3,13 +3,14 @@
 import dataclasses
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from mobileyolact.errors import OptionError, nearest
 
 Freeze = Literal["none", "backbone", "detector"]
-Precision = Literal["auto", "float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16"]
 
 # (up to this many images, iterations, batch size); beyond the last row by epochs.
 _BY_IMAGES = ((30, 500, 8), (150, 900, 8), (600, 1500, 8), (4000, 4000, 16))
@@ -62,7 +63,7 @@ class TrainConfig:
     validate_every: int = 100
     checkpoint_every: int = 50
     workers: int = 0
-    precision: Precision = "auto"
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         for name in ("iterations", "batch_size", "validate_every", "checkpoint_every"):
@@ -140,6 +141,26 @@ class TrainConfig:
             raise OptionError(f"{where} hold a value of the wrong type ({error})") from None
 
 
+def read_option(text: str) -> tuple[str, Any]:
+    """A field's name and value out of ``NAME=VALUE``; ranges are two numbers with a comma.
+
+    Raises:
+        OptionError: no such form, an unknown field, or a value of another type.
+    """
+    name, equals, value = text.partition("=")
+    name = name.strip().replace("-", "_")
+    if not equals:
+        raise OptionError(f"the training option '{text}' has no value; write NAME=VALUE")
+    _require_known({name: value})
+    parse, wanted = _PARSERS.get(name, (str, "a word"))
+    try:
+        return name, parse(value.strip())
+    except (ValueError, KeyError):
+        raise OptionError(
+            f"the training option '{text}' has a value of the wrong type; give {wanted}"
+        ) from None
+
+
 def scaled_ema_decay(iterations: int) -> float:
     """Decay whose averaging window is a twentieth of the run, between 10 and 5000 iterations."""
     return 1 - 1 / min(5000.0, max(10.0, iterations / 20))
@@ -155,3 +176,21 @@ def _require_known(values: dict[str, Any]) -> None:
     for name in values:
         if name not in known:
             raise OptionError(f"unknown training option '{name}'{nearest(name, known)}")
+
+
+def _range(text: str) -> tuple[float, float]:
+    low, high = (float(part) for part in text.split(","))
+    return low, high
+
+
+_PARSER_OF_TYPE: dict[Any, tuple[Callable[[str], Any], str]] = {
+    int: (int, "a whole number"),
+    float: (float, "a number"),
+    bool: ({"true": True, "false": False}.__getitem__, "true or false"),
+    tuple[float, float]: (_range, "two numbers with a comma, such as 0.5,2"),
+}
+_PARSERS = {
+    field.name: _PARSER_OF_TYPE[field.type]
+    for field in dataclasses.fields(TrainConfig)
+    if field.type in _PARSER_OF_TYPE
+}

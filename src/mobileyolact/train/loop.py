@@ -114,7 +114,7 @@ class _Trainer:
         )
 
         self.accelerator = Accelerator(
-            mixed_precision="bf16" if _wants_bfloat16(config) else "no",
+            mixed_precision="bf16" if config.precision == "bfloat16" else "no",
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
         world = self.accelerator.num_processes
@@ -216,12 +216,13 @@ class _Trainer:
         outputs = model(batch.images.contiguous(memory_format=torch.channels_last))
         terms = self.losses(outputs, batch, self.network, config)
         total = torch.stack(list(terms.values())).sum()
-        values = dict(zip(terms, torch.stack(list(terms.values())).tolist(), strict=True))
-        self._require_finite(values, batch.names, iteration)
         self.optimizer.zero_grad()
         self.accelerator.backward(total)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), config.gradient_clip)
-        self._require_finite({"gradient": norm.item()}, batch.names, iteration)
+        # One read of all figures: each makes the host wait for the device.
+        *found, gradient = torch.stack([*terms.values(), norm]).tolist()
+        values = dict(zip(terms, found, strict=True))
+        self._require_finite({**values, "gradient": gradient}, batch.names, iteration)
         self.optimizer.step()
         self.ema.update(self.network, iteration)
         return {"loss": sum(values.values()), **values}
@@ -269,12 +270,6 @@ class _Trainer:
     def _save(self) -> None:
         if self.accelerator.is_main_process:
             save_state(self.state_path, self.state, self.network, self.ema.network, self.optimizer)
-
-
-def _wants_bfloat16(config: TrainConfig) -> bool:
-    if config.precision == "auto":
-        return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-    return config.precision == "bfloat16"
 
 
 @contextmanager

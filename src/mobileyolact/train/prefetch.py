@@ -9,6 +9,8 @@ from collections.abc import Generator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 from mobileyolact.errors import TrainingError
@@ -36,13 +38,23 @@ def prefetch(
         for iteration in iterations:
             yield source.batch(iteration, rank, world)
         return
-    # Spawned, since a fork would copy the locks of the parent's running threads.
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (source, rank, world))
+    with TemporaryDirectory(prefix="mobileyolact-") as folder:
+        # The source goes by file: through a pipe each worker would have to be up and reading
+        # before the next one is started.
+        stored = Path(folder) / "source"
+        stored.write_bytes(pickle.dumps(source))
+        # Spawned, since a fork would copy the locks of the parent's running threads.
+        arguments = (stored, rank, world)
+        pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, arguments)
+        yield from _in_order(pool, iterations, workers * _AHEAD)
+
+
+def _in_order(pool: ProcessPoolExecutor, iterations: range, most: int) -> Generator[Any]:
     pending: deque[Future[bytes]] = deque()
     ahead = iter(iterations)
     try:
         for _ in iterations:
-            while len(pending) < workers * _AHEAD and (following := next(ahead, None)) is not None:
+            while len(pending) < most and (following := next(ahead, None)) is not None:
                 pending.append(pool.submit(_make, following))
             yield pickle.loads(pending.popleft().result())
     except BrokenProcessPool:
@@ -57,14 +69,14 @@ def prefetch(
 _worker: tuple[BatchSource, int, int]
 
 
-def _start_worker(source: BatchSource, rank: int, world: int) -> None:
+def _start_worker(source: Path, rank: int, world: int) -> None:
     import cv2
     import torch
 
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     global _worker
-    _worker = (source, rank, world)
+    _worker = (pickle.loads(source.read_bytes()), rank, world)
     # Ctrl-C reaches the whole group, but the parent decides when workers end; where it was
     # killed and decides nothing any more, they end with it.
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -25,6 +25,7 @@ from mobileyolact.train.data import TrainingData
 from mobileyolact.train.distil import taught_by
 from mobileyolact.train.loop import train
 from mobileyolact.train.losses import compute_losses
+from mobileyolact.train.processes import joined_processes, local_processes
 from mobileyolact.train.start import Start, make_start
 
 _MOST_WORKERS = 8
@@ -61,19 +62,17 @@ def run_training(
     Raises:
         MobileYolactError: labels, start, options or folder do not allow the run, or it was stopped.
     """
-    from accelerate import PartialState  # type: ignore[import-untyped]
-
-    if not PartialState().is_main_process:
-        say = _say_nothing
-    network_preset = get_preset(preset)
-    dataset = merge([read_labels(path, images) for path in data])
-    counts = [f"data: {_counts(check_labels(dataset))} of {_names(dataset.classes)}"]
-    validation = None if val is None else read_labels(val, images)
-    if validation is not None:
-        counts.append(f"validation: {_counts(check_labels(validation))}")
-        _require_common_class(dataset, validation)
-    counts += _problems([*dataset.problems, *(validation.problems if validation else ())])
-    with _torch_threads(threads):
+    with joined_processes() as main, _torch_threads(threads):
+        if not main:
+            say = _say_nothing
+        network_preset = get_preset(preset)
+        dataset = merge([read_labels(path, images) for path in data])
+        counts = [f"data: {_counts(check_labels(dataset))} of {_names(dataset.classes)}"]
+        validation = None if val is None else read_labels(val, images)
+        if validation is not None:
+            counts.append(f"validation: {_counts(check_labels(validation))}")
+            _require_common_class(dataset, validation)
+        counts += _problems([*dataset.problems, *(validation.problems if validation else ())])
         workers = {"workers": _spare_workers()}
         config = TrainConfig.for_images(len(dataset.records), **{**workers, **(options or {})})
         start = make_start(network_preset, init, dataset.classes, config.seed)
@@ -108,11 +107,11 @@ def run_training(
             },
             validate=None if validation is None else mask_ap,
         )
-        if PartialState().is_main_process and validation is not None:
+        if main and validation is not None:
             backend = TorchBackend.open(result.best)
             found = measure(backend.network, backend.contract).to_json()
             say(f"{val}: {_summary(found)}")
-    say(f"best weights: {result.best}")
+        say(f"best weights: {result.best}")
 
 
 def describe(start: Start, config: TrainConfig, init: str, directory: Path) -> list[str]:
@@ -198,10 +197,10 @@ def _summary(found: dict[str, Any]) -> str:
 
 
 def _spare_workers() -> int:
-    """Cores that the training itself leaves idle."""
+    """Cores that the training itself leaves idle, for each of its processes on this machine."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     used = 1 if torch.cuda.is_available() else torch.get_num_threads()
-    return max(0, min(_MOST_WORKERS, (cores or 1) - used))
+    return max(0, min(_MOST_WORKERS, (cores or 1) // local_processes() - used))
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """One entry of ``annotations`` in COCO JSON: its box and its mask, checked."""
 
 import math
+from array import array
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -174,7 +176,7 @@ def _read_area(value: Any) -> float | None:
     return numbers[0] if numbers and numbers[0] >= 0 else None
 
 
-def _read_polygon(part: Any, width: int, height: int) -> tuple[float, ...]:
+def _read_polygon(part: Any, width: int, height: int) -> Sequence[float]:
     numbers = _numbers(part)
     if numbers is None:
         raise Unusable("a polygon is not a list of finite numbers", "write x, y, x, y, ...")
@@ -197,13 +199,16 @@ def _read_polygon(part: Any, width: int, height: int) -> tuple[float, ...]:
     return numbers
 
 
-def _numbers(values: Any) -> tuple[float, ...] | None:
-    """A list of finite numbers as floats, or ``None`` if it is something else."""
+def _numbers(values: Any) -> Sequence[float] | None:
+    """A list of finite numbers, or ``None`` if it is something else.
+
+    An array takes a quarter of a tuple's memory: every worker holds all polygons of COCO.
+    """
     if not isinstance(values, list):
         return None
     try:
         # One pass in C: a sum is finite only if every number is.
-        return tuple(map(float, values)) if math.isfinite(math.fsum(values)) else None
+        return array("d", values) if math.isfinite(math.fsum(values)) else None
     except (TypeError, ValueError, OverflowError):
         return None
 

@@ -1,0 +1,195 @@
+"""Run rows of experiments.toml: train, measure, record, and write docs/results.md anew.
+
+    python research/experiment.py ROW... --data DIR [--threads N] [--workers N] [--device-note TEXT]
+    python research/experiment.py --list
+
+ROW is a row, with all its seeds, or one run such as ROW-s0. DIR has the label files, see
+docs/results.md. A run's folder is runs/experiments/RUN, its record research/results/RUN.json.
+Stopped, the same command goes on; a run that is done is only measured again. The time of the
+network is taken where the machine has a core to spare, and kept from an earlier record otherwise.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from plan import RUNS, Plan, Run, read_plan
+from results_page import HERE, PAGE, page
+
+import mobileyolact
+from mobileyolact.cli import app
+from mobileyolact.contract import ModelContract
+from mobileyolact.errors import MobileYolactError
+from mobileyolact.evaluate.evaluator import evaluate, evaluation_predictor
+from mobileyolact.files import write_beside
+from mobileyolact.labels.formats import read_labels
+from mobileyolact.runtime.backends import open_backend
+from mobileyolact.runtime.image import open_image
+from mobileyolact.runtime.preprocess import preprocess
+
+ROOT = HERE.parent
+TIMED_RUNS = 50
+FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("rows", nargs="*", metavar="ROW")
+    parser.add_argument("--data", type=Path, metavar="DIR")
+    parser.add_argument("--threads", type=int, help="of PyTorch, in training")
+    parser.add_argument("--workers", type=int, help="processes that prepare batches")
+    parser.add_argument("--device-note", default="", help="what the device's name does not say")
+    parser.add_argument("--no-timing", action="store_true")
+    parser.add_argument("--list", action="store_true", help="print the rows and leave")
+    options = parser.parse_args()
+    try:
+        plan = read_plan(HERE / "experiments.toml")
+        if options.list:
+            return show(plan)
+        if not options.rows or options.data is None:
+            parser.error("give at least one ROW, and --data DIR; --list shows the rows")
+        for run in [run for name in options.rows for run in plan.find(name)]:
+            carry_out(run, options)
+    except MobileYolactError as error:
+        sys.exit(f"error: {error}")
+
+
+def show(plan: Plan) -> None:
+    """All rows with the seeds that have a record, of those that they should have."""
+    for row in plan.rows:
+        done = sum(result_path(run).exists() for run in row.runs)
+        print(f"{row.name}  {done}/{len(row.seeds)}  {row.what}")
+
+
+def result_path(run: Run) -> Path:
+    return HERE / "results" / f"{run.name}.json"
+
+
+def carry_out(run: Run, options: argparse.Namespace) -> None:
+    print(f"== {run.name}: {run.command}", flush=True)
+    machine = ["--threads", str(options.threads)] if options.threads else []
+    if options.workers is not None:
+        machine += ["--set", f"workers={options.workers}"]
+    if code := app([*run.arguments(options.data, ROOT / RUNS), *machine], standalone_mode=False):
+        sys.exit(code)
+    result = record(run, options)
+    with write_beside(result_path(run)) as beside:
+        beside.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    with write_beside(PAGE) as beside:
+        beside.write_text(page(), encoding="utf-8")
+    figures = result["evaluation"][run.row.evaluate[0]]
+    masks = ", ".join(f"{name} {figures['mask'][name]}" for name in FIGURES[:2])
+    print(f"{run.name}: mask {masks}; box AP {figures['box']['AP']}; {result_path(run)}")
+
+
+def record(run: Run, options: argparse.Namespace) -> dict[str, Any]:
+    """Everything that docs/results.md shows of a run that is done, and how to come to it."""
+    from mobileyolact.model.backend import TorchBackend
+    from mobileyolact.model.weights import load_checkpoint
+    from mobileyolact.train.checkpoint import read_state
+
+    folder = ROOT / RUNS / run.name
+    state = read_state(folder / "last.safetensors")
+    network, contract = load_checkpoint(folder / "best.safetensors")
+    evaluation = {}
+    for file in run.row.evaluate:
+        labels = read_labels(options.data / file)
+        with evaluation_predictor(TorchBackend(network, contract)) as predictor:
+            evaluation[file] = shortened(evaluate(predictor, labels).to_json())
+    picture = labels.records[0].path
+    seconds = training_seconds(folder, state.config.batch_size)
+    trained = {"device": training_device(), "device_note": options.device_note}
+    old = json.loads(result_path(run).read_text("utf-8")) if result_path(run).exists() else {}
+    if old.get("seconds") == seconds:  # the same training, perhaps on another machine than this
+        trained = {key: old[key] for key in trained}
+    timing = None if options.no_timing else timed(network, contract, picture)
+    return {
+        "name": run.name,
+        "command": run.command,
+        "date": datetime.now(UTC).date().isoformat(),
+        "package": f"mobileyolact {mobileyolact.__version__}",
+        "seed": run.seed,
+        "data": state.run["data"],
+        "images": contract.provenance["images"],
+        "iterations": state.config.iterations,
+        "batch_size": state.config.batch_size,
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "seconds": seconds,
+        **trained,
+        "timing": timing or old.get("timing"),
+        "evaluation": evaluation,
+    }
+
+
+def shortened(content: dict[str, Any]) -> dict[str, Any]:
+    """Figures of four digits; of the classes persons alone."""
+    short = {key: content[key] for key in ("images", "matched")}
+    short["mean_matched_iou"] = rounded(content["mean_matched_iou"])
+    for kind in ("mask", "box"):
+        short[kind] = {name: rounded(content[kind][name]) for name in FIGURES}
+        person = content[kind]["per_class"].get("person")
+        short[kind]["per_class"] = (
+            {"person": {k: rounded(v) for k, v in person.items()}} if person else {}
+        )
+    return short
+
+
+def rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+def timed(network: Any, contract: ModelContract, picture: Path) -> dict[str, Any] | None:
+    """Median milliseconds of the network as ONNX on one thread, if a core is free for it."""
+    from mobileyolact.export.onnx import write_onnx
+    from mobileyolact.export.trace import build_graph
+
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load > cores - 0.5:
+        print(f"no timing: the load average is {load:.2f} on {cores} cores; run it again later")
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "timed.onnx"
+        write_onnx(build_graph(network, contract), contract, path)
+        backend = open_backend(path, None, 1)
+    tensor, _ = preprocess(open_image(picture), contract)
+    times = []
+    for _ in range(TIMED_RUNS):
+        began = time.perf_counter()
+        backend.run(tensor)
+        times.append(1000 * (time.perf_counter() - began))
+    described = {"engine": backend.describe(), "device": processor(), "load": round(load, 2)}
+    backend.close()
+    return {"ms": round(median(times), 1), "runs": TIMED_RUNS, **described}
+
+
+def training_seconds(folder: Path, batch_size: int) -> int:
+    """The clock's seconds of all iterations, whatever stops lay between them."""
+    lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    paces = [json.loads(line).get("images_per_second") for line in lines]
+    return round(sum(batch_size / pace for pace in paces if pace))
+
+
+def training_device() -> str:
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else processor()
+
+
+def processor() -> str:
+    """The processor's name, as Linux tells it or else as Python does."""
+    described = Path("/proc/cpuinfo")
+    lines = described.read_text(encoding="utf-8").splitlines() if described.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    main()
