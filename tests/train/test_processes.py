@@ -11,6 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import toy_training
+from drawn import draw_pictures
 from safetensors.torch import load_file
 
 from mobileyolact.errors import OptionError
@@ -49,6 +50,27 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     assert shared[0] != alone[0]  # and has half of each batch
     again = run(tmp_path / "two", *LAUNCH, "--num_processes=2")
     assert again.returncode == 0, again.stderr
+
+
+def test_two_processes_are_one_run_of_the_command(tmp_path: Path) -> None:
+    pytest.importorskip("pycocotools")
+    labels, folder = str(draw_pictures(tmp_path / "drawn")), tmp_path / "run"
+    done = subprocess.run(
+        [
+            sys.executable, *LAUNCH, "--num_processes=2", "-m", "mobileyolact", "train",
+            "--data", labels, "--val", labels, "-o", str(folder), "--preset", "n-320",
+            "--init", "none", "--iterations", "2", "--batch-size", "4", "--set", "workers=0",
+        ],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(f"best weights: {folder / 'best.safetensors'}") == 1
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert [line["iteration"] for line in lines if "loss" in line] == [1, 2]
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(

@@ -60,6 +60,7 @@ class TrainConfig:
     dfl_weight: float = 0.25
     mask_bce_weight: float = 1.0
     mask_dice_weight: float = 1.0
+    teacher_weight: float = 1.0
     validate_every: int = 100
     checkpoint_every: int = 50
     workers: int = 0

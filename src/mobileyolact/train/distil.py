@@ -48,7 +48,8 @@ def taught_by(
         masks_alone = dataclasses.replace(config, freeze="detector")
         terms = compute_losses(outputs, batch, network, masks_alone)
         taught = teacher_outputs(teacher.to(batch.images.device), batch.images, network.preset)
-        return {**terms, **distillation_losses(outputs, taught)}
+        learnt = distillation_losses(outputs, taught)
+        return {**terms, **{name: config.teacher_weight * loss for name, loss in learnt.items()}}
 
     return losses
 
