@@ -1,11 +1,9 @@
 """Embed a checkpoint as the zoo's `coco`: checkpoint, ONNX and ncnn, with what it reaches.
 
-    python research/embed.py CHECKPOINT --calibrate LABELS --val NAME=LABELS ... --pictures DIR
+    python research/embed.py CHECKPOINT --val NAME=LABELS ... --pictures DIR
 
-The threshold of the masks is the one of a few that gives the highest sum of mask AP and AP50 on
-CALIBRATE, which should not be a set that figures are quoted for. (AP alone is too flat to
-choose.) What the model reaches on every VAL goes into its contract as provenance, and is
-printed as JSON.
+Every mask is cut at a threshold of its own. What the model reaches on every VAL goes into its
+contract as provenance, and is printed as JSON.
 """
 
 import argparse
@@ -24,7 +22,6 @@ from mobileyolact.model.backend import TorchBackend
 from mobileyolact.model.network import MobileYolact
 from mobileyolact.model.weights import load_checkpoint, save_checkpoint
 
-THRESHOLDS = (0.5, 0.45, 0.4, 0.35, 0.3)
 # What is shown by default: on the calibration pictures four of five boxes above it are right
 # (precision 0.82, recall 0.31; at 0.35, the best F1, they are 0.64 and 0.42).
 SCORE_THRESHOLD = 0.45
@@ -34,17 +31,13 @@ DATA_LICENCES = "see WEIGHTS.md: COCO annotations CC BY 4.0, pictures under thei
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--calibrate", type=Path, required=True)
     parser.add_argument("--val", action="append", required=True, metavar="NAME=LABELS")
     parser.add_argument("--pictures", type=Path, required=True)
     options = parser.parse_args()
     torch.set_flush_denormal(True)
 
     network, contract = load_checkpoint(options.checkpoint)
-    threshold = calibrate(network, contract, options.calibrate)
-    contract = dataclasses.replace(
-        contract, mask_threshold=threshold, score_threshold=SCORE_THRESHOLD
-    )
+    contract = dataclasses.replace(contract, mask_threshold=None, score_threshold=SCORE_THRESHOLD)
     reached = {}
     for text in options.val:
         name, _, path = text.partition("=")
@@ -56,18 +49,7 @@ def main() -> None:
     save_checkpoint(target, network, contract, half=True)
     pictures = sorted(options.pictures.glob("*.jpg"))
     export_artefacts(target, target.parent, ["onnx", "ncnn"], pictures)
-    print(json.dumps({"mask_threshold": threshold, "reached": reached}, indent=2))
-
-
-def calibrate(network: MobileYolact, contract: ModelContract, labels: Path) -> float:
-    """The threshold in ``THRESHOLDS`` with the highest sum of mask AP and AP50 on ``labels``."""
-    found = {}
-    for threshold in THRESHOLDS:
-        changed = dataclasses.replace(contract, mask_threshold=threshold)
-        mask = summary(measure(network, changed, labels))["mask"]
-        found[threshold] = mask["AP"] + mask["AP50"]
-        print(f"threshold {threshold}: mask AP {mask['AP']}, AP50 {mask['AP50']}", flush=True)
-    return max(found, key=lambda threshold: found[threshold])
+    print(json.dumps(reached, indent=2))
 
 
 def measure(network: MobileYolact, contract: ModelContract, labels: Path) -> Evaluation:

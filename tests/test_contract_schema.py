@@ -15,16 +15,24 @@ from mobileyolact import zoo
 from mobileyolact.contract import (
     _CHOICES,
     FORMAT_VERSION,
+    OPTIONAL,
     OUTPUT_NAMES,
     ClassInfo,
     ModelContract,
     OutputInfo,
     Quantization,
 )
+from mobileyolact.errors import ContractError
 
 DOCS = Path(__file__).parent.parent / "docs"
 SCHEMA = json.loads((DOCS / "contract.schema.json").read_text(encoding="utf-8"))
 FIELDS = {field.name for field in dataclasses.fields(ModelContract)}
+ANCHORS = {
+    "box_coding": "anchor",
+    "anchor_scales": (24, 48.5),
+    "anchor_ratios": (1, 0.5, 2),
+    "score_activation": "softmax",
+}
 MakeContract = Callable[..., ModelContract]
 
 
@@ -39,7 +47,7 @@ def test_the_schema_is_a_schema() -> None:
 
 def test_the_schema_lists_the_fields_of_the_dataclass() -> None:
     assert set(SCHEMA["properties"]) == FIELDS
-    assert set(SCHEMA["required"]) == FIELDS
+    assert set(SCHEMA["required"]) == FIELDS - set(OPTIONAL)
     assert SCHEMA["properties"]["format_version"]["const"] == FORMAT_VERSION
     item = SCHEMA["properties"]["classes"]["items"]
     assert set(item["properties"]) == {field.name for field in dataclasses.fields(ClassInfo)}
@@ -75,6 +83,7 @@ def test_the_page_explains_every_field() -> None:
         {},
         {"resize": "letterbox", "box_coding": "ltrb", "nms": "fast"},
         {"quantization": Quantization("full", "ptq"), "provenance": {"ap": {"mask": 0.2}}},
+        ANCHORS,
     ],
 )
 def test_a_contract_is_valid_and_survives_the_round_trip(
@@ -85,7 +94,7 @@ def test_a_contract_is_valid_and_survives_the_round_trip(
     assert ModelContract.from_json(contract.to_json()) == contract
 
 
-@pytest.mark.parametrize("field", sorted(FIELDS))
+@pytest.mark.parametrize("field", sorted(FIELDS - set(OPTIONAL)))
 def test_the_schema_refuses_a_contract_without_a_field(
     make_contract: MakeContract, field: str
 ) -> None:
@@ -93,6 +102,20 @@ def test_the_schema_refuses_a_contract_without_a_field(
     del value[field]
     with pytest.raises(jsonschema.ValidationError, match=field):
         jsonschema.validate(value, SCHEMA)
+
+
+@pytest.mark.parametrize("field", OPTIONAL)
+def test_anchors_are_told_where_there_are_anchors_and_only_there(
+    make_contract: MakeContract, field: str
+) -> None:
+    without, value = as_json(make_contract()), as_json(make_contract(**ANCHORS))
+    assert field not in without
+    without[field] = value.pop(field)
+    for wrong in (without, value):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, SCHEMA)
+        with pytest.raises(ContractError, match="anchor_scales"):
+            ModelContract.from_json(json.dumps(wrong))
 
 
 @pytest.mark.parametrize(

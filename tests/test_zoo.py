@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -50,11 +51,17 @@ def test_an_unknown_name_brings_the_nearest(name: str) -> None:
 
 
 @pytest.mark.parametrize("as_path", [True, False])
-def test_a_path_gives_itself(tmp_path: Path, as_path: bool) -> None:
-    path = tmp_path / "mine.ncnn.param"
+@pytest.mark.parametrize("kind", get_args(zoo.Kind))
+def test_a_path_gives_itself(tmp_path: Path, as_path: bool, kind: zoo.Kind) -> None:
+    path = tmp_path / {"ncnn": "mine.ncnn.param"}.get(kind, f"mine.{kind}")
     path.touch()
     assert zoo.resolve(path if as_path else str(path)) == path
-    assert zoo.resolve(path, "ncnn") == path
+    assert zoo.resolve(path, kind) == path
+
+
+def test_a_kind_that_is_not_embedded_is_made_by_export(assets: Path) -> None:
+    with pytest.raises(OptionError, match=r"'coco' has no \.torchscript file; .* export coco"):
+        zoo.resolve("coco", "torchscript")
 
 
 def test_a_path_of_another_kind(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """What a model file says about itself, so that no runtime hard-codes anything.
 
 The contract travels as one JSON text: in ONNX ``metadata_props`` and safetensors metadata
-under ``CONTRACT_KEY``, and beside ncnn's two files as ``NAME.ncnn.json``.
+under ``CONTRACT_KEY``, in TorchScript as the extra file ``contract.json``, and beside ncnn's two
+files as ``NAME.ncnn.json``.
 Every field is described in ``docs/contract.md``.
 """
 
@@ -18,11 +19,13 @@ CONTRACT_KEY = "mobileyolact.contract"
 
 Resize = Literal["stretch", "letterbox"]
 ColourOrder = Literal["rgb", "bgr"]
-BoxCoding = Literal["dfl", "ltrb"]
+BoxCoding = Literal["dfl", "ltrb", "anchor"]
+ScoreActivation = Literal["sigmoid", "softmax"]
 CoefficientActivation = Literal["none", "tanh"]
 PrototypeActivation = Literal["none", "relu"]
 Nms = Literal["exact", "fast"]
 
+OPTIONAL = ("anchor_scales", "anchor_ratios")
 OUTPUT_NAMES = ("scores", "boxes", "coefficients", "prototypes")
 
 
@@ -61,17 +64,29 @@ def output_infos(
     box_values: int,
     prototypes: int,
     prototype_stride: int = 4,
+    anchors: int = 0,
+    background: bool = False,
 ) -> tuple[OutputInfo, ...]:
     """The four outputs of a network of these sizes, shapes with a batch of 1.
 
-    ``box_values`` is how many numbers a cell gives for its box: 4, or ``4 * (reg_max + 1)``.
+    ``box_values`` is how many numbers a row gives for its box: 4, or ``4 * (reg_max + 1)``.
+    A cell has one row, or one for each of its ``anchors``; ``background`` adds a score.
     """
     cells = sum(rows * columns for rows, columns in level_shapes(input_size, strides))
+    rows_of_all = cells * (anchors or 1)
     ((rows, columns),) = level_shapes(input_size, (prototype_stride,))
     described = (
-        ((1, cells, classes), "logit of each class"),
-        ((1, cells, box_values), "left, top, right, bottom, as box_coding says"),
-        ((1, cells, prototypes), "mask coefficients before activation"),
+        (
+            (1, rows_of_all, classes + background),
+            "logit of the background, then of each class" if background else "logit of each class",
+        ),
+        (
+            (1, rows_of_all, box_values),
+            "offsets from the anchor: centre x, centre y, width, height"
+            if anchors
+            else "left, top, right, bottom, as box_coding says",
+        ),
+        ((1, rows_of_all, prototypes), "mask coefficients before activation"),
         ((1, prototypes, rows, columns), "prototype masks before activation"),
     )
     return tuple(
@@ -97,8 +112,10 @@ class ModelContract:
     level with stride s has its centre at ``((column + centre_offset) * s,
     (row + centre_offset) * s)`` in input pixels; levels follow each other in the order of
     ``strides``, cells row by row. Box distances (left, top, right, bottom) are in units of
-    the level's stride. Prototypes cover the whole input at ``prototype_stride``. Scores are
-    logits, one sigmoid per class. ``fill`` is RGB, whatever ``colour_order`` is.
+    the level's stride; with ``box_coding`` ``anchor`` a cell has one row for each of
+    ``anchor_ratios``, see ``mobileyolact.runtime.anchors``. Prototypes cover the whole input at
+    ``prototype_stride``. Scores are logits: one sigmoid per class, or a softmax over the
+    background and the classes. ``fill`` is RGB, whatever ``colour_order`` is.
 
     Raises:
         ContractError: an unknown choice, or fields that contradict each other.
@@ -118,13 +135,15 @@ class ModelContract:
     reg_max: int = 7
     centre_offset: float = 0.0
     prototype_stride: int = 4
-    score_activation: Literal["sigmoid"] = "sigmoid"
+    anchor_scales: tuple[float, ...] = ()
+    anchor_ratios: tuple[float, ...] = ()
+    score_activation: ScoreActivation = "sigmoid"
     coefficient_activation: CoefficientActivation = "tanh"
     prototype_activation: PrototypeActivation = "none"
     score_threshold: float = 0.3
     nms: Nms = "exact"
     nms_threshold: float = 0.6
-    mask_threshold: float = 0.5
+    mask_threshold: float | None = None
     max_detections: int = 100
     provenance: dict[str, Any] = field(default_factory=dict)
     quantization: Quantization | None = None
@@ -149,6 +168,7 @@ class ModelContract:
                 f"the contract of model '{self.name}' must list the outputs "
                 f"{', '.join(OUTPUT_NAMES)} in this order; export the model again"
             )
+        _check_anchors(self)
         _check_shapes(self)
 
     @property
@@ -162,8 +182,14 @@ class ModelContract:
         )
 
     def to_json(self) -> str:
-        """The contract as JSON text, fields in the order of this class."""
-        return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
+        """The contract as JSON text, fields in the order of this class.
+
+        What only some models have is left out of the others, which earlier versions can read.
+        """
+        values = dataclasses.asdict(self)
+        return json.dumps(
+            {k: v for k, v in values.items() if v or k not in OPTIONAL}, ensure_ascii=False
+        )
 
     @classmethod
     def from_json(cls, text: str, where: str = "the model file") -> "ModelContract":
@@ -201,7 +227,7 @@ class ModelContract:
             )
             if values.get("quantization"):
                 values["quantization"] = Quantization(**values["quantization"])
-            for name in ("input_size", "strides", "mean", "std", "fill"):
+            for name in _TUPLES:
                 if name in values:
                     values[name] = tuple(values[name])
             return cls(**values)
@@ -221,10 +247,31 @@ def _expected_outputs(
         input_size,
         contract.strides,
         classes=len(contract.classes),
-        box_values=4 if contract.box_coding == "ltrb" else 4 * (contract.reg_max + 1),
+        box_values=4 * (contract.reg_max + 1) if contract.box_coding == "dfl" else 4,
         prototypes=prototypes[0] if prototypes else 0,
         prototype_stride=contract.prototype_stride,
+        anchors=len(contract.anchor_ratios),
+        background=contract.score_activation == "softmax",
     )
+
+
+def _check_anchors(contract: ModelContract) -> None:
+    scales, ratios = contract.anchor_scales, contract.anchor_ratios
+    if contract.box_coding == "anchor":
+        fits = len(scales) == len(contract.strides) and ratios and min((*scales, *ratios)) > 0
+    else:
+        fits = not scales and not ratios
+    if not fits:
+        raise ContractError(
+            f"the contract of model '{contract.name}' has anchor_scales {scales} and anchor_ratios "
+            f"{ratios}, but box_coding '{contract.box_coding}' needs "
+            + (
+                "one positive scale a level and at least one positive ratio"
+                if contract.box_coding == "anchor"
+                else "none"
+            )
+            + "; export the model again"
+        )
 
 
 def _check_shapes(contract: ModelContract) -> None:
@@ -239,11 +286,12 @@ def _check_shapes(contract: ModelContract) -> None:
             )
 
 
+_TUPLES = ("input_size", "strides", "mean", "std", "fill", "anchor_scales", "anchor_ratios")
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "resize": get_args(Resize),
     "colour_order": get_args(ColourOrder),
     "box_coding": get_args(BoxCoding),
-    "score_activation": ("sigmoid",),
+    "score_activation": get_args(ScoreActivation),
     "coefficient_activation": get_args(CoefficientActivation),
     "prototype_activation": get_args(PrototypeActivation),
     "nms": get_args(Nms),

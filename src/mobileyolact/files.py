@@ -28,7 +28,8 @@ def write_beside(path: str | Path) -> Iterator[Path]:
     target = Path(os.path.realpath(path))
     if target.exists() and not target.is_file():
         raise OptionError(f"{path} exists and is not a regular file; choose another output name")
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    # The name is cut because file systems allow 255 bytes, of which the target may use all.
+    temporary = target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -6,19 +6,24 @@ from typing import Literal
 
 from mobileyolact.errors import ModelError, OptionError, nearest
 
-Kind = Literal["onnx", "ncnn", "safetensors"]
+Kind = Literal["onnx", "ncnn", "torchscript", "safetensors"]
 
 ASSETS = Path(__file__).parent / "assets"
+
+# What is not among these needs PyTorch to run, and who has it makes the file in seconds.
+EMBEDDED: tuple[Kind, ...] = ("onnx", "ncnn", "safetensors")
 
 # The file that stands for a model of each kind, and what lies beside it.
 _SUFFIXES: dict[Kind, str] = {
     "onnx": ".onnx",
     "ncnn": ".ncnn.param",
+    "torchscript": ".torchscript",
     "safetensors": ".safetensors",
 }
 _COMPANIONS: dict[Kind, tuple[str, ...]] = {
     "onnx": (),
     "ncnn": (".ncnn.bin", ".ncnn.json"),
+    "torchscript": (),
     "safetensors": (),
 }
 
@@ -45,7 +50,7 @@ class ZooModel:
 
     def kinds(self) -> tuple[Kind, ...]:
         """The kinds whose files are all there."""
-        return tuple(kind for kind in _SUFFIXES if all(f.is_file() for f in self.files(kind)))
+        return tuple(kind for kind in EMBEDDED if all(f.is_file() for f in self.files(kind)))
 
 
 _MODELS = (ZooModel("coco", "n-416", "80 COCO classes, ShuffleNetV2-1.0x at 416 x 416"),)
@@ -78,14 +83,21 @@ def resolve(model: str | Path, kind: Kind | None = None) -> Path:
         kind: the kind of file that is needed; ``None`` takes a path as it is, and ONNX of a name.
 
     Returns:
-        The path of the ``.onnx``, ``.ncnn.param`` or ``.safetensors`` file, which exists.
+        The path of the ``.onnx``, ``.ncnn.param``, ``.torchscript`` or ``.safetensors`` file,
+        which exists.
 
     Raises:
-        OptionError: an unknown name, a suffix that is none of ours, or a file of another kind.
+        OptionError: an unknown name, a suffix that is none of ours, a file of another kind, or a
+            kind that is not embedded.
         ModelError: the file is missing.
     """
     by_name = {entry.name: entry for entry in list_models()}
     if str(model) in by_name:
+        if kind is not None and kind not in EMBEDDED:
+            raise OptionError(
+                f"the embedded model '{model}' has no {_SUFFIXES[kind]} file; make one with: "
+                f"mobileyolact export {model} --format {kind} --images DIR"
+            )
         path = by_name[str(model)].path(kind or "onnx")
         if not path.is_file():
             raise ModelError(
@@ -97,7 +109,7 @@ def resolve(model: str | Path, kind: Kind | None = None) -> Path:
     if not path.exists() and path.name == str(model) and "." not in path.name:
         raise OptionError(
             f"there is no model named '{model}'{nearest(str(model), by_name)}, "
-            "or give the path of a .onnx, .ncnn.param or .safetensors file"
+            f"or give the path of a file that ends in {', '.join(_SUFFIXES.values())}"
         )
     found = kind_of(path)
     if kind is not None and found != kind:

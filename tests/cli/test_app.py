@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 import mobileyolact
 from mobileyolact import zoo
 from mobileyolact.cli import app, needs
+from mobileyolact.cli.lines import one_line
 from mobileyolact.errors import ModelError, OptionError
 
 COMMANDS = [info.callback.__name__ for info in app.registered_commands if info.callback]
@@ -89,7 +90,7 @@ def test_models(runner: CliRunner) -> None:
 
 def test_presets(runner: CliRunner) -> None:
     pytest.importorskip("torch")
-    from mobileyolact.model.presets import PRESETS
+    from mobileyolact.model.presets import PRESETS, VARIANTS
 
     rows = json.loads(runner.invoke(app, ["presets", "--json"]).output)
     assert [row["name"] for row in rows] == list(PRESETS)
@@ -99,6 +100,9 @@ def test_presets(runner: CliRunner) -> None:
         assert set(row["gmacs"]) == {"backbone", "neck", "head", "prototypes"}
     table = runner.invoke(app, ["presets"]).output
     assert all(name in table for name in PRESETS)
+    assert all(f"+{name} " in table for name in VARIANTS)
+    chosen = json.loads(runner.invoke(app, ["presets", "s-320+symmetric", "--json"]).output)
+    assert [row["backbone"] for row in chosen] == ["mobilenetv2-1.0-symmetric"]
 
 
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, runner: CliRunner) -> None:
@@ -106,3 +110,9 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, runner: CliRu
     result = runner.invoke(app, ["presets"])
     assert result.exit_code == 2
     assert "pip install 'mobileyolact[train]'" in result.stderr
+
+
+def test_any_text_is_one_line() -> None:
+    assert one_line("plain é 日本.jpg") == "plain é 日本.jpg"
+    assert one_line(Path("two\nlines\x1b[31m\udcff.jpg")) == r"two\nlines\x1b[31m\udcff.jpg"
+    assert one_line("é 日", "ascii") == r"\xe9 \u65e5"

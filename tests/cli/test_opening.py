@@ -6,6 +6,7 @@ from mobileyolact import zoo
 from mobileyolact.cli import needs
 from mobileyolact.cli.opening import open_backend_for
 from mobileyolact.errors import ModelError, OptionError
+from mobileyolact.runtime.predictor import Predictor
 
 
 def test_unknown_names_and_backends(tmp_path: Path) -> None:
@@ -15,6 +16,12 @@ def test_unknown_names_and_backends(tmp_path: Path) -> None:
     model.touch()
     with pytest.raises(OptionError, match="onnxrutime"):
         open_backend_for(model, "onnxrutime")
+
+
+def test_a_name_has_no_torchscript_file() -> None:
+    for open_model in (open_backend_for, Predictor):
+        with pytest.raises(OptionError, match="export coco --format torchscript --images DIR"):
+            open_model("coco", "torchscript")
 
 
 def test_missing_and_damaged_files(tmp_path: Path) -> None:

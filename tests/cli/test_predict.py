@@ -111,7 +111,7 @@ def test_many_pictures_are_summed_up(photos: Path, tmp_path: Path, runner: CliRu
         (photos / f"copy{number}.png").write_bytes((photos / "a.png").read_bytes())
     result = runner.invoke(app, ["predict", str(photos), "-o", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
-    assert "14 pictures, medians" in " ".join(result.stdout.split())
+    assert "14 sources, medians" in " ".join(result.stdout.split())
     assert "14 instances" in result.stdout
     assert "copy3" not in result.stdout
 

@@ -77,6 +77,7 @@ def test_an_interrupted_command_goes_on_when_given_again(labels: Path, tmp_path:
 @pytest.mark.parametrize(
     ("more", "message"),
     [
+        (["--unlabelled", "."], "pictures without labels need a teacher"),
         (["--preset", "n-415"], "nearest one is 'n-416'"),
         (["--init", "cocoo"], "no start 'cocoo'"),
         (["--freeze", "head"], "freeze"),
@@ -90,3 +91,9 @@ def test_a_wrong_option_is_one_line(
     assert result.exit_code == 2
     assert message in result.output
     assert not (tmp_path / "run").exists()
+
+
+def test_there_must_be_something_to_train_on(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["train", "-o", str(tmp_path / "run")])
+    assert result.exit_code == 2
+    assert "there is nothing to train on; give --data LABELS" in result.output

@@ -1,5 +1,6 @@
 """Contracts made by hand, the engines alone (without this package's runtime), and networks."""
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -59,10 +60,21 @@ def run_ncnn(path: Path, image: Array, outputs: tuple[str, ...]) -> list[Array]:
     return results
 
 
+def run_torchscript(path: Path, image: Array, outputs: tuple[str, ...]) -> list[Array]:
+    """Without names: the outputs come in the order in which they were asked for."""
+    torch = pytest.importorskip("torch")
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.filterwarnings("ignore", "`torch.jit.load`", DeprecationWarning)
+        results = torch.jit.load(path)(torch.from_numpy(image)[None])
+    assert len(results) == len(outputs)
+    assert all(result.is_contiguous() for result in results)
+    return [result[0].numpy() for result in results]
+
+
 @pytest.fixture
 def run() -> dict[str, Run]:
     """By format: map a file, an image (3, H, W) and output names to arrays without batch."""
-    return {"onnx": run_onnx, "ncnn": run_ncnn}
+    return {"onnx": run_onnx, "ncnn": run_ncnn, "torchscript": run_torchscript}
 
 
 @pytest.fixture
@@ -104,7 +116,7 @@ def make_network() -> Callable[..., tuple[Any, ModelContract]]:
                     module.running_mean.normal_(0.0, 0.1, generator=generator)
                     module.running_var.uniform_(0.8, 1.2, generator=generator)
         with torch.no_grad():  # a new network finds nothing: its scores and boxes start flat
-            for level in network.head.levels:
+            for level in getattr(network.head, "levels", [network.head]):
                 level.scores.weight.mul_(60)
                 level.boxes.weight.mul_(10)
         return network, build_contract(chosen, CLASSES, (size, size) if size else None)

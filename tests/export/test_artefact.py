@@ -1,6 +1,7 @@
 """From a checkpoint to files: all of them checked, or none at all."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from mobileyolact.errors import ModelError, OptionError, ParityError
 from mobileyolact.export.artefact import export_artefacts
 from mobileyolact.export.formats import EXPORTERS
 from mobileyolact.export.parity import ParityBounds
+from mobileyolact.model.weights import save_checkpoint
 from mobileyolact.runtime.backends import open_backend
+from mobileyolact.runtime.predictor import Predictor
 
 FILES = {
     "tiny.onnx",
@@ -62,6 +65,23 @@ def test_another_input_size(
     ]
     raw = backend.run(np.zeros((1, 3, 96, 128), np.float32))
     assert [x.shape for x in raw] == [o.shape for o in backend.contract.outputs]
+
+
+def test_a_network_with_anchors_at_a_size_that_no_stride_divides(
+    make_network: Callable[..., Any], pictures: list[Path], tmp_path: Path
+) -> None:
+    network, contract = make_network("paper-320", size=90)
+    with torch.no_grad():  # as sure of some class as of the background
+        network.head.scores.bias.view(3, -1)[:, 0] = 1.0
+    checkpoint = tmp_path / "paper.safetensors"
+    save_checkpoint(checkpoint, network, contract)
+    artefacts = export_artefacts(checkpoint, tmp_path / "out", sorted(EXPORTERS), pictures)
+    assert all(artefact.parity.instances > 0 for artefact in artefacts)
+    with Predictor(artefacts[0].files[0]) as predictor:
+        assert predictor.contract.score_activation == "softmax"
+        found = predictor(pictures[0])
+    assert len(found)
+    assert found.scores.min() >= 0.3
 
 
 @pytest.mark.parametrize("format", sorted(EXPORTERS))

@@ -29,18 +29,24 @@ def folder(pictures: list[Path]) -> Path:
     return pictures[0].parent
 
 
-def test_export_then_verify(
-    command: Command, checkpoint: Path, folder: Path, tmp_path: Path
+def test_export_then_verify_and_predict(
+    command: Command, checkpoint: Path, folder: Path, pictures: list[Path], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    result = command("export", checkpoint, "--images", folder, "-o", out)
+    formats = "onnx, ncnn,torchscript"
+    result = command("export", checkpoint, "--images", folder, "-o", out, "--format", formats)
     assert result.exit_code == 0, result.output
-    assert {"tiny.onnx", "tiny.ncnn.param"} <= {path.name for path in out.iterdir()}
+    candidates = ("tiny.onnx", "tiny.ncnn.param", "tiny.torchscript")
+    assert set(candidates) <= {path.name for path in out.iterdir()}
     assert "tiny.onnx  " in result.output
-    for candidate in ("tiny.onnx", "tiny.ncnn.param"):
+    for candidate in candidates:
         result = command("verify", checkpoint, out / candidate, "--images", folder)
         assert result.exit_code == 0, result.output
         assert "mask IoU, mean" in result.output
+        words = ("-m", out / candidate, "-o", tmp_path / candidate, "--threads", 1)
+        result = command("predict", pictures[0], *words)
+        assert result.exit_code == 0, result.output
+        assert (tmp_path / candidate / pictures[0].name).is_file()
     result = command("verify", out / "tiny.ncnn.param", out / "tiny.onnx", "--images", folder)
     assert result.exit_code == 0, result.output
 

@@ -14,9 +14,11 @@ from mobileyolact.export.graph import (
     MaxPool,
     Pads,
     Resize,
+    ResizeTo,
     Shuffle,
     Split,
     Transpose,
+    Ungroup,
 )
 
 
@@ -43,13 +45,15 @@ def chain(size: tuple[int, int] = (16, 24)) -> tuple[Layer, ...]:
         Shuffle(name="shuffled", inputs=("joined",), outputs=("shuffled",), groups=2),
         Resize(name="up", inputs=("shuffled",), outputs=("up",), mode="bilinear", scale=2),
         Add(name="sum", inputs=("up", "stem"), outputs=("sum",)),
-        Flatten(name="flat", inputs=("sum",), outputs=("flat",)),
+        ResizeTo(name="odd", inputs=("sum",), outputs=("odd",), size=(7, 5)),
+        Flatten(name="flat", inputs=("odd",), outputs=("flat",)),
         Transpose(name="rows", inputs=("flat",), outputs=("rows",)),
+        Ungroup(name="anchors", inputs=("rows",), outputs=("anchors",), values=4),
     )
 
 
 def test_shapes_of_every_layer() -> None:
-    graph = Graph(chain(), (3, 16, 24), ("rows",))
+    graph = Graph(chain(), (3, 16, 24), ("anchors",))
     assert dict(graph.shapes) == {
         "image": (3, 16, 24),
         "stem": (8, 8, 12),
@@ -61,8 +65,10 @@ def test_shapes_of_every_layer() -> None:
         "shuffled": (8, 4, 6),
         "up": (8, 8, 12),
         "sum": (8, 8, 12),
-        "flat": (8, 96),
-        "rows": (96, 8),
+        "odd": (8, 7, 5),
+        "flat": (8, 35),
+        "rows": (35, 8),
+        "anchors": (70, 4),
     }
 
 
@@ -74,8 +80,8 @@ def test_macs_count_convolutions_below_a_prefix() -> None:
 
 
 def test_readers_count_every_use() -> None:
-    readers = Graph(chain(), (3, 16, 24), ("rows",)).readers
-    assert (readers["image"], readers["stem"], readers["rows"]) == (1, 2, 0)
+    readers = Graph(chain(), (3, 16, 24), ("anchors",)).readers
+    assert (readers["image"], readers["stem"], readers["anchors"]) == (1, 2, 0)
 
 
 def test_an_input_size_that_does_not_fit_names_layer_and_remedy() -> None:
@@ -92,6 +98,7 @@ def test_an_input_size_that_does_not_fit_names_layer_and_remedy() -> None:
         (3, {"groups": 2}, "expects 2 channels, got 4"),
         (4, {"inputs": ("left", "stem")}, "cannot join"),
         (5, {"groups": 3}, "cannot shuffle 8 channels in 3 groups"),
+        (-1, {"values": 3}, "cannot cut rows of 8 into groups of 3"),
     ],
 )
 def test_a_graph_that_cannot_run_is_refused(

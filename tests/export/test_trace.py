@@ -1,5 +1,6 @@
 """From network to graph: the same layers, the same multiply-accumulates, the same answer."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,11 @@ pytest.importorskip("onnx")
 
 from torch import nn
 
-from mobileyolact.contract import OUTPUT_NAMES
+from mobileyolact.contract import OUTPUT_NAMES, level_shapes
 from mobileyolact.errors import ModelError
-from mobileyolact.export import ncnn, onnx  # noqa: F401
+from mobileyolact.export import ncnn, onnx, torchscript  # noqa: F401
 from mobileyolact.export.formats import EXPORTERS
-from mobileyolact.export.graph import Conv
+from mobileyolact.export.graph import Conv, ResizeTo
 from mobileyolact.export.trace import build_graph, fold, trace
 from mobileyolact.model.layers import ConvNorm, leaky_relu
 from mobileyolact.model.presets import PRESETS
@@ -58,8 +59,9 @@ def test_graph_of_a_preset(preset: str, make_network: Callable[..., Any]) -> Non
         hook.remove()
     graph = build_graph(network, contract)
     assert graph.macs() == macs
-    found = {layer.name for layer in graph.layers if isinstance(layer, Conv)}
-    assert found == {name.removesuffix(".conv") for name in convolutions}
+    found = {re.sub(r"_\d$", "", c.name) for c in graph.layers if isinstance(c, Conv)}
+    # The layer that serves training alone is not called.
+    assert found == {name.removesuffix(".conv") for name in convolutions} - {"semantic"}
     assert tuple((1, *graph.shapes[name]) for name in OUTPUT_NAMES) == tuple(
         output.shape for output in contract.outputs
     )
@@ -72,7 +74,7 @@ def test_formats_equal_pytorch_and_each_other(
     network, contract = make_network(preset, size=224)
     image = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(2))
     with torch.inference_mode():
-        reference = [output[0].numpy() for output in network(image)]
+        reference = [output[0].numpy() for output in network(image).raw]
     graph = build_graph(network, contract)
     results = {}
     for name, exporter in EXPORTERS.items():
@@ -86,11 +88,50 @@ def test_formats_equal_pytorch_and_each_other(
         assert min(map(decibels, first, other)) > 100
 
 
-def test_tracing_leaves_the_network_as_it_was(make_network: Callable[..., Any]) -> None:
-    network, contract = make_network("n-320", size=64)
+@pytest.mark.parametrize("preset", ["paper-320", "dense-320", "paper-320+symmetric"])
+def test_formats_agree_where_no_stride_divides_the_input(
+    preset: str, tmp_path: Path, make_network: Callable[..., Any], run: Any, decibels: Any
+) -> None:
+    network, contract = make_network(preset, size=150)
+    assert level_shapes(contract.input_size, contract.strides)[:3] == ((19, 19), (10, 10), (5, 5))
+    image = torch.randn(1, 3, 150, 150, generator=torch.Generator().manual_seed(3))
+    with torch.inference_mode():
+        reference = [output[0].numpy() for output in network(image).raw]
+    graph = build_graph(network, contract)
+    assert sum(isinstance(layer, ResizeTo) for layer in graph.layers) == 1
+    results = []
+    for name, exporter in EXPORTERS.items():
+        path = exporter.files(tmp_path, "net")[0]
+        exporter.write(graph, contract, path)
+        results.append(run[name](path, image[0].numpy(), OUTPUT_NAMES))
+        assert min(map(decibels, reference, results[-1])) > 55
+    assert all(min(map(decibels, results[0], other)) > 100 for other in results[1:])
+
+
+def test_weights_that_levels_share_are_stored_once_in_onnx(
+    tmp_path: Path, make_network: Callable[..., Any]
+) -> None:
+    network, contract = make_network("dense-320", size=64)
+    graph = build_graph(network, contract)
+    path = tmp_path / "net.onnx"
+    EXPORTERS["onnx"].write(graph, contract, path)
+    shared = sum(
+        getattr(network.head, name).weight.numel() for name in ("scores", "boxes", "coefficients")
+    )
+    held = sum(layer.weight.size for layer in graph.layers if isinstance(layer, Conv))
+    assert path.stat().st_size < 2 * (held - 4 * shared) * 1.1
+
+
+@pytest.mark.parametrize("preset", ["n-320", "paper-320"])
+def test_tracing_leaves_the_network_as_it_was(
+    preset: str, make_network: Callable[..., Any]
+) -> None:
+    network, contract = make_network(preset, size=64)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     network.train()
-    build_graph(network, contract)
+    graph = build_graph(network, contract)
+    assert graph.outputs == OUTPUT_NAMES
+    assert not any("semantic" in layer.name for layer in graph.layers)
     assert network.training
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 

@@ -13,7 +13,7 @@ pytest.importorskip("onnx")
 from torch.nn import functional
 
 from mobileyolact.contract import CONTRACT_KEY, ModelContract
-from mobileyolact.export import ncnn, onnx  # noqa: F401
+from mobileyolact.export import ncnn, onnx, torchscript  # noqa: F401
 from mobileyolact.export.formats import EXPORTERS
 from mobileyolact.export.graph import (
     Activation,
@@ -26,9 +26,11 @@ from mobileyolact.export.graph import (
     MaxPool,
     Pads,
     Resize,
+    ResizeTo,
     Shuffle,
     Split,
     Transpose,
+    Ungroup,
 )
 
 FORMATS = sorted(EXPORTERS)
@@ -119,6 +121,18 @@ CASES: dict[str, Case] = {
     "nearest": (
         [one(Resize, mode="nearest", scale=2)],
         lambda x: [functional.interpolate(x, scale_factor=2, mode="nearest")],
+    ),
+    "bilinear to a size": (
+        [one(ResizeTo, size=(23, 31))],
+        lambda x: [functional.interpolate(x, (23, 31), mode="bilinear")],
+    ),
+    "bilinear to a smaller and a larger side": (
+        [one(ResizeTo, size=(7, 17))],
+        lambda x: [functional.interpolate(x, (7, 17), mode="bilinear")],
+    ),
+    "ungroup": (
+        [FLAT, Transpose(name="t", inputs=("flat",), outputs=("t",)), one(Ungroup, "t", values=2)],
+        lambda x: [x.flatten(2).transpose(1, 2).reshape(1, -1, 2)],
     ),
     "add": ([one(Add, "x", "image8")], lambda x: [2 * x]),
     "flatten": ([one(Flatten)], lambda x: [x.flatten(2)]),

@@ -73,6 +73,29 @@ CASES: dict[str, dict[str, Any]] = {
         "mask_threshold": 0.6,
         "score_threshold": 0.55,
     },
+    # No stride divides the input: cells are a little smaller than the stride.
+    "anchor-softmax-fast": {
+        "seed": 5,
+        "picture": (90, 111),
+        "input_size": (60, 90),
+        "box_coding": "anchor",
+        "anchor_scales": [14.5, 29.0],
+        "anchor_ratios": [1, 0.5, 2],
+        "score_activation": "softmax",
+        "coefficient_activation": "tanh",
+        "prototype_activation": "relu",
+        "nms": "fast",
+        "score_threshold": 0.15,
+    },
+    "anchor-sigmoid-exact": {
+        "seed": 2,
+        "picture": (75, 52),
+        "input_size": (64, 64),
+        "resize": "letterbox",
+        "box_coding": "anchor",
+        "anchor_scales": [12, 24],
+        "anchor_ratios": [1, 3],
+    },
 }
 
 
@@ -108,13 +131,14 @@ def contract_of(name: str, fields: dict[str, Any]) -> ref.Contract:
         "format_version": 1,
         **fields,
     }
-    cells = len(ref.cells(contract))
-    sides = 4 if contract["box_coding"] == "ltrb" else 4 * (REG_MAX + 1)
+    count = len(_rows(contract))
+    numbers = 4 * (REG_MAX + 1) if contract["box_coding"] == "dfl" else 4
+    background = contract["score_activation"] == "softmax"
     rows, columns = (math.ceil(side / PROTOTYPE_STRIDE) for side in contract["input_size"])
     shapes = {
-        "scores": [1, cells, len(CLASSES)],
-        "boxes": [1, cells, sides],
-        "coefficients": [1, cells, PROTOTYPES],
+        "scores": [1, count, len(CLASSES) + background],
+        "boxes": [1, count, numbers],
+        "coefficients": [1, count, PROTOTYPES],
         "prototypes": [1, PROTOTYPES, rows, columns],
     }
     contract["outputs"] = [
@@ -124,12 +148,22 @@ def contract_of(name: str, fields: dict[str, Any]) -> ref.Contract:
     return contract
 
 
+def _rows(contract: ref.Contract) -> list[tuple[float, float, int]]:
+    """Centre x, y and stride of what each row of the outputs belongs to."""
+    anchors = len(contract.get("anchor_ratios", [1]))
+    rows = [cell for cell in ref.cells(contract) for _ in range(anchors)]
+    if contract["box_coding"] != "anchor":
+        return rows
+    centres = [anchor[:2] for anchor in ref.anchors(contract)]
+    return [(x, y, stride) for (x, y), (_, _, stride) in zip(centres, rows, strict=True)]
+
+
 def draw(contract: ref.Contract, height: int, width: int, rng: random.Random) -> dict[str, Any]:
     """Raw outputs with ``OBJECTS`` in them, as nested lists without the batch dimension."""
-    cells = ref.cells(contract)
-    scores = [[rng.uniform(-7, -4) for _ in CLASSES] for _ in cells]
-    boxes = [_code(contract, [rng.uniform(0, 4) for _ in range(4)], rng) for _ in cells]
-    coefficients = [[rng.uniform(-2, 2) for _ in range(PROTOTYPES)] for _ in cells]
+    rows = _rows(contract)
+    scores = [[rng.uniform(-7, -4) for _ in CLASSES] for _ in rows]
+    boxes = [_anything(contract, rng) for _ in rows]
+    coefficients = [[rng.uniform(-2, 2) for _ in range(PROTOTYPES)] for _ in rows]
     placement = ref.place(contract, height, width)
     scales = (placement.scale_x * width, placement.scale_y * height) * 2
     offsets = (placement.offset_x, placement.offset_y) * 2
@@ -140,20 +174,23 @@ def draw(contract: ref.Contract, height: int, width: int, rng: random.Random) ->
             for part, scale, offset in zip(box, scales, offsets, strict=True)
         )
         free = [
-            (math.hypot(x - (x1 + x2) / 2, y - (y1 + y2) / 2), cell)
-            for cell, (x, y, stride) in enumerate(cells)
-            if stride == contract["strides"][level] and cell not in taken
+            (math.hypot(x - (x1 + x2) / 2, y - (y1 + y2) / 2), row)
+            for row, (x, y, stride) in enumerate(rows)
+            if stride == contract["strides"][level] and row not in taken
         ]
-        cell = min(free)[1]
-        taken.add(cell)
-        x, y, stride = cells[cell]
-        scores[cell][class_index] = logit + rng.uniform(-0.2, 0.2)
+        row = min(free)[1]
+        taken.add(row)
+        scores[row][class_index] = logit + rng.uniform(-0.2, 0.2)
         if number in SECOND_CLASS:
-            scores[cell][SECOND_CLASS[number][0]] = SECOND_CLASS[number][1]
-        sides = [(x - x1) / stride, (y - y1) / stride, (x2 - x) / stride, (y2 - y) / stride]
-        boxes[cell] = _code(contract, sides, rng)
-    rows, columns = contract["outputs"][3]["shape"][2:]
-    prototypes = [_smooth(rows, columns, rng) for _ in range(PROTOTYPES)]
+            scores[row][SECOND_CLASS[number][0]] = SECOND_CLASS[number][1]
+        boxes[row] = _code(contract, row, (x1, y1, x2, y2), rng)
+    if contract["score_activation"] == "softmax":
+        # Logits against the background, whatever its own is.
+        for row, logits in enumerate(scores):
+            background = rng.uniform(-3, 3)
+            scores[row] = [background, *(background + logit for logit in logits)]
+    shape = contract["outputs"][3]["shape"][2:]
+    prototypes = [_smooth(*shape, rng) for _ in range(PROTOTYPES)]
     raw = {
         "scores": scores,
         "boxes": boxes,
@@ -163,7 +200,30 @@ def draw(contract: ref.Contract, height: int, width: int, rng: random.Random) ->
     return {name: _rounded(values) for name, values in raw.items()}
 
 
-def _code(contract: ref.Contract, sides: list[float], rng: random.Random) -> list[float]:
+def _anything(contract: ref.Contract, rng: random.Random) -> list[float]:
+    """Raw numbers of some box."""
+    if contract["box_coding"] == "anchor":
+        return [rng.uniform(-3, 3) for _ in range(4)]
+    return _spread(contract, [rng.uniform(0, 4) for _ in range(4)], rng)
+
+
+def _code(contract: ref.Contract, row: int, box: ref.Box, rng: random.Random) -> list[float]:
+    """Raw numbers of a row whose box, in input pixels, is about ``box``."""
+    x1, y1, x2, y2 = box
+    if contract["box_coding"] == "anchor":
+        x, y, width, height = ref.anchors(contract)[row]
+        return [
+            ((x1 + x2) / 2 - x) / width / 0.1,
+            ((y1 + y2) / 2 - y) / height / 0.1,
+            math.log((x2 - x1) / width) / 0.2,
+            math.log((y2 - y1) / height) / 0.2,
+        ]
+    x, y, stride = ref.cells(contract)[row]
+    sides = [(x - x1) / stride, (y - y1) / stride, (x2 - x) / stride, (y2 - y) / stride]
+    return _spread(contract, sides, rng)
+
+
+def _spread(contract: ref.Contract, sides: list[float], rng: random.Random) -> list[float]:
     """Raw numbers whose distances are about ``sides``, in units of the stride."""
     if contract["box_coding"] == "ltrb":
         return sides
@@ -198,7 +258,7 @@ def expect(contract: ref.Contract, raw: dict[str, Any], height: int, width: int)
     _check_margins(contract, found)
     instances = []
     for one in ref.suppress(contract, found):
-        logits = ref.mask_logits(contract, raw["coefficients"][one.cell], raw["prototypes"])
+        logits = ref.mask_logits(contract, raw["coefficients"][one.row], raw["prototypes"])
         pixels = ref.pixel_logits(contract, logits, one.box, height, width)
         cut = ref.cut(contract)
         # At the cut itself, where all prototypes are rectified to 0, there is nothing to round.

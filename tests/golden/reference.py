@@ -15,11 +15,11 @@ Box = tuple[float, float, float, float]
 
 @dataclass
 class Found:
-    """One (cell, class) pair above "score_threshold": box xyxy in picture pixels."""
+    """One (row, class) pair above "score_threshold": box xyxy in picture pixels."""
 
     score: float
     class_index: int
-    cell: int
+    row: int
     box: Box
 
 
@@ -65,6 +65,20 @@ def cells(contract: Contract) -> list[tuple[float, float, int]]:
     return result
 
 
+def anchors(contract: Contract) -> list[tuple[float, float, float, float]]:
+    """Centre x, y, width and height in input pixels of every anchor."""
+    height, width = contract["input_size"]
+    result = []
+    for stride, scale in zip(contract["strides"], contract["anchor_scales"], strict=True):
+        rows, columns = math.ceil(height / stride), math.ceil(width / stride)
+        for row in range(rows):
+            for column in range(columns):
+                x, y = (column + 0.5) * width / columns, (row + 0.5) * height / rows
+                for ratio in contract["anchor_ratios"]:
+                    result.append((x, y, scale * math.sqrt(ratio), scale / math.sqrt(ratio)))
+    return result
+
+
 def distances(contract: Contract, numbers: list[float]) -> list[float]:
     """Left, top, right, bottom in units of the stride, from the raw numbers of one cell."""
     if contract["box_coding"] == "ltrb":
@@ -78,24 +92,43 @@ def distances(contract: Contract, numbers: list[float]) -> list[float]:
     return result
 
 
+def input_boxes(contract: Contract, boxes: Grid) -> list[Box]:
+    """The box of every row, xyxy in input pixels."""
+    result = []
+    if contract["box_coding"] == "anchor":
+        for (x, y, width, height), numbers in zip(anchors(contract), boxes, strict=True):
+            x, y = x + 0.1 * numbers[0] * width, y + 0.1 * numbers[1] * height
+            width, height = width * math.exp(0.2 * numbers[2]), height * math.exp(0.2 * numbers[3])
+            result.append((x - width / 2, y - height / 2, x + width / 2, y + height / 2))
+    else:
+        for (x, y, stride), numbers in zip(cells(contract), boxes, strict=True):
+            left, top, right, bottom = (side * stride for side in distances(contract, numbers))
+            result.append((x - left, y - top, x + right, y + bottom))
+    return result
+
+
+def probabilities(contract: Contract, logits: list[float]) -> list[float]:
+    """The score of every class in one row."""
+    if contract["score_activation"] == "sigmoid":
+        return [sigmoid(logit) for logit in logits]
+    weights = [math.exp(logit) for logit in logits]
+    return [weight / sum(weights) for weight in weights[1:]]
+
+
 def find(contract: Contract, scores: Grid, boxes: Grid, height: int, width: int) -> list[Found]:
-    """Every (cell, class) pair that scores enough and whose box touches the picture."""
+    """Every (row, class) pair that scores enough and whose box touches the picture."""
     placement = place(contract, height, width)
     found = []
-    for cell, (x, y, stride) in enumerate(cells(contract)):
-        for class_index, logit in enumerate(scores[cell]):
-            score = sigmoid(logit)
+    for row, box in enumerate(input_boxes(contract, boxes)):
+        for class_index, score in enumerate(probabilities(contract, scores[row])):
             if score < contract["score_threshold"]:
                 continue
-            left, top, right, bottom = distances(contract, boxes[cell])
-            x1 = (x - left * stride - placement.offset_x) / placement.scale_x
-            y1 = (y - top * stride - placement.offset_y) / placement.scale_y
-            x2 = (x + right * stride - placement.offset_x) / placement.scale_x
-            y2 = (y + bottom * stride - placement.offset_y) / placement.scale_y
+            x1, x2 = ((side - placement.offset_x) / placement.scale_x for side in box[::2])
+            y1, y2 = ((side - placement.offset_y) / placement.scale_y for side in box[1::2])
             x1, x2 = (min(max(side, 0.0), float(width)) for side in (x1, x2))
             y1, y2 = (min(max(side, 0.0), float(height)) for side in (y1, y2))
             if x1 < x2 and y1 < y2:
-                found.append(Found(score, class_index, cell, (x1, y1, x2, y2)))
+                found.append(Found(score, class_index, row, (x1, y1, x2, y2)))
     return found
 
 

@@ -5,8 +5,9 @@ from hypothesis import strategies as st
 
 from mobileyolact.contract import ClassInfo
 from mobileyolact.errors import ImageError, OptionError
+from mobileyolact.runtime import draw as draw_module
 from mobileyolact.runtime.chips import Chip, _ink, _place, draw_chips
-from mobileyolact.runtime.draw import PALETTE, draw
+from mobileyolact.runtime.draw import PALETTE, draw, draw_onto
 from mobileyolact.runtime.instances import Instances
 from mobileyolact.runtime.masks import Roi
 
@@ -67,6 +68,18 @@ def test_colours_by_instance_and_by_class():
     assert len({first, second, third}) == 3
     first, second, third = (tuple(draw(GREY, found, "class")[250, x]) for x in (50, 150, 250))
     assert first == third != second
+
+
+def test_drawing_into_the_picture_itself_a_few_rows_at_a_time(monkeypatch):
+    boxes = [[10, 10, 300, 250], [100, 50, 200, 290], [120, 60, 180, 100]]
+    found = instances(boxes, [0, 1, 2], 300, 400)
+    noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    canvas = noise.copy()
+    drawn = draw(canvas, found)
+    assert np.array_equal(canvas, noise), "draw leaves its picture alone"
+    monkeypatch.setattr(draw_module, "_STRIP_PIXELS", 1000)
+    draw_onto(canvas, found)
+    assert np.array_equal(canvas, drawn)
 
 
 def test_holes_have_an_outline_too():

@@ -1,12 +1,16 @@
 import io
+import os
 import struct
 import zlib
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
 from mobileyolact.errors import ImageError
+from mobileyolact.runtime import image as image_module
 from mobileyolact.runtime.image import open_image
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
@@ -69,6 +73,15 @@ def test_grey_files_of_every_depth():
     assert np.array_equal(open_image(bits)[:, :, 1], bits * 255)
 
 
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_colours_of_16_bits(suffix, channels):
+    bgr = np.random.default_rng(1).integers(0, 65536, (6, 9, channels), dtype=np.uint16)
+    bgr[..., 3:] = 65535
+    opened = open_image(cv2.imencode(suffix, bgr)[1].tobytes())
+    assert opened == pytest.approx(bgr[:, :, 2::-1] / 257, abs=1)
+
+
 def test_float_and_wide_pictures_are_stretched_from_darkest_to_brightest():
     ramp = np.linspace(-3, 5, 9, dtype=np.float32)[None].repeat(4, axis=0)
     expected = np.round(np.linspace(0, 65535, 9) / 257)
@@ -97,6 +110,21 @@ def test_palettes_with_and_without_transparency():
     assert (open_image(saved(palette, transparency=0))[hidden] == 255).all()
 
 
+def test_each_colour_of_a_palette_has_its_own_transparency():
+    palette = Image.fromarray(RGB).quantize(4)
+    alphas = bytes([0, 255, 51, 255])
+    alpha = np.frombuffer(alphas, np.uint8)[np.asarray(palette)][:, :, None] / 255
+    expected = np.asarray(palette.convert("RGB")) * alpha + 255 * (1 - alpha)
+    assert open_image(saved(palette, transparency=alphas)) == pytest.approx(expected, abs=0.51)
+
+
+def test_grey_with_transparency_lies_over_white():
+    alpha = np.where(GREY > 127, 255, 102).astype(np.uint8)
+    expected = (GREY * (alpha / 255.0) + 255 - alpha)[:, :, None].repeat(3, axis=2)
+    opened = open_image(saved(Image.fromarray(np.stack([GREY, alpha], axis=2))))
+    assert opened == pytest.approx(expected, abs=0.51)
+
+
 @pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "HSV", "LA", "RGBX", "La", "RGBa"])
 def test_other_modes_of_pillow(mode):
     start = Image.fromarray(RGB).convert({"La": "LA", "RGBa": "RGBA"}.get(mode, "RGB"))
@@ -122,6 +150,43 @@ def test_of_an_animation_the_first_frame_is_taken(format):
     assert open_image(data)[0, 0] == pytest.approx([255, 0, 0], abs=2)
 
 
+def test_other_frames_are_mentioned_once():
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue", "green")]
+    for format, count in (("GIF", 1), ("WEBP", 1), ("PNG", 1), ("TIFF", 1), ("MPO", 0)):
+        notes: list[str] = []
+        data = saved(frames[0], format, save_all=True, append_images=frames[1:])
+        open_image(data, note=notes.append)
+        open_image(saved(frames[0], "JPEG" if format == "MPO" else format), note=notes.append)
+        assert len(notes) == count, format
+        assert all("several frames; only the first is taken" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "LAB", "I;16", "I", "F"]
+)
+def test_large_pictures_are_converted_a_few_rows_at_a_time(mode, monkeypatch):
+    values = np.random.default_rng(2).integers(0, 60000, (7, 9))
+    if mode in ("I;16", "I", "F"):
+        kind = {"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]
+        picture = Image.fromarray(values.astype(kind))
+    elif mode == "LAB":
+        picture = Image.fromarray(RGB).resize((9, 7))
+        picture = Image.merge("LAB", picture.split())
+    else:
+        picture = Image.fromarray(RGB).resize((9, 7)).convert(mode)
+    assert picture.mode == mode
+    at_once = open_image(picture)
+    monkeypatch.setattr(image_module, "_STRIP_PIXELS", 20)
+    assert np.array_equal(open_image(picture), at_once)
+    assert at_once.std() > 0
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1)])
+def test_thin_pictures(size):
+    values = np.random.default_rng(3).integers(0, 256, (*size, 3), dtype=np.uint8)
+    assert np.array_equal(open_image(saved(Image.fromarray(values))), values)
+
+
 def test_truncated_and_foreign_files_are_clear_errors(tmp_path):
     data = saved(Image.fromarray(RGB.repeat(30, axis=0)), "JPEG")
     whole = len(data)
@@ -134,15 +199,47 @@ def test_truncated_and_foreign_files_are_clear_errors(tmp_path):
         open_image(path)
 
 
-def test_paths_that_lead_nowhere():
+def test_paths_that_lead_nowhere(tmp_path):
     with pytest.raises(ImageError, match="there is no picture"):
         open_image("nowhere.jpg")
     with pytest.raises(ImageError, match="is a folder"):
         open_image("/")
     with pytest.raises(ImageError, match="cannot read"):
         open_image("a\0b")
+    with pytest.raises(ImageError, match="cannot read"):
+        open_image("a" * 5000)
     with pytest.raises(ImageError, match="from int"):
         open_image(3)
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(ImageError, match="the link .* leads nowhere"):
+        open_image(tmp_path / "link")
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(ImageError, match="cannot read"):
+        open_image(tmp_path / "loop")
+
+
+def test_an_empty_file(tmp_path):
+    (tmp_path / "empty.jpg").touch()
+    with pytest.raises(ImageError, match="is empty, a file of 0 bytes"):
+        open_image(tmp_path / "empty.jpg")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are a matter of Unix")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for path in (tmp_path / "pipe.jpg", Path(os.devnull)):
+        with pytest.raises(ImageError, match="a device or a pipe"):
+            open_image(path)
+
+
+def test_what_the_system_refuses(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied", "secret.png")
+
+    (tmp_path / "secret.png").write_bytes(saved(Image.fromarray(RGB)))
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(ImageError, match=r"cannot read .*secret\.png: Permission denied$"):
+        open_image(tmp_path / "secret.png")
 
 
 def png_header(width, height):

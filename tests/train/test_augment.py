@@ -42,6 +42,15 @@ def test_masks_and_boxes_follow_the_picture(seed: int) -> None:
     assert found.box == pytest.approx(seen, abs=2)
 
 
+def test_a_cell_that_the_input_cuts_has_the_share_of_what_is_left() -> None:
+    whole = Label(0, (0.0, 0.0, 10.0, 10.0), ((0.0, 0.0, 10.0, 0.0, 10.0, 10.0, 0.0, 10.0),))
+    matrix = np.array([[1.0, 0, 0], [0, 1.0, 0]])
+    found = warp_label(whole, (10, 10), matrix, (10, 10))
+    assert found is not None and found.mask is not None
+    assert found.mask.shape == (10, 10)
+    assert found.covered((10, 10)).tolist() == [[255] * 3] * 3
+
+
 def test_without_randomness_it_is_the_stretch_of_inference() -> None:
     still = TrainConfig(iterations=1, zoom=(1, 1), aspect=1, flip=0)
     matrix = random_affine((100, 160), SIZE, still, np.random.default_rng(0))

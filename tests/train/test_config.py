@@ -52,6 +52,8 @@ def test_overrides_scale_what_depends_on_the_length() -> None:
         ("ema_decay", 1.0),
         ("precision", "float16"),
         ("gradient_clip", 0.0),
+        ("multi_scale", 0.6),
+        ("teacher_mask_weight", -1.0),
     ],
 )
 def test_a_senseless_value_is_named(name: str, value: object) -> None:

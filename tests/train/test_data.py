@@ -1,5 +1,6 @@
 """Batches: a pure function of seed and iteration, with every picture's share."""
 
+import dataclasses
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from mobileyolact.labels.dataset import CLASS_AGNOSTIC, Dataset, Label, Record
 from mobileyolact.model.presets import get_preset
 from mobileyolact.train.config import TrainConfig
 from mobileyolact.train.data import TrainingData, repeat_factors
+from mobileyolact.train.prefetch import prefetch
 
 PRESET = get_preset("n-320")
 SQUARE = ((10.0, 10.0, 70.0, 10.0, 70.0, 50.0, 10.0, 50.0),)
@@ -92,6 +94,38 @@ def test_targets_of_a_still_picture(dataset: Dataset) -> None:
     covered = batch.masks[0].float().mean().item() / 255
     assert covered == pytest.approx(60 * 40 / (80 * 60), abs=0.01)
     assert batch.has_mask.all() and batch.crowd_classes.tolist() == [0] * 5
+
+
+def test_sizes_vary_with_the_iteration_alone(dataset: Dataset) -> None:
+    assert {data(dataset).input_size(i) for i in range(20)} == {(320, 320)}
+    varied = data(dataset, multi_scale=0.25)
+    sizes = [varied.input_size(i) for i in range(200)]
+    assert {height for height, _ in sizes} == {256, 288, 320, 352, 384}  # 240 to 400
+    assert all(height == width for height, width in sizes)
+    assert sizes == [data(dataset, multi_scale=0.25).input_size(i) for i in range(200)]
+    assert sizes != [data(dataset, multi_scale=0.25, seed=1).input_size(i) for i in range(200)]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_whoever_makes_a_batch_makes_it_at_its_size(dataset: Dataset, workers: int) -> None:
+    source = data(dataset, batch_size=4, multi_scale=0.5, copy_paste=1.0)
+    batches = list(prefetch(source, range(4), 1, 2, workers))
+    assert len({batch.images.shape for batch in batches}) > 1
+    for iteration, batch in enumerate(batches):
+        height, width = source.input_size(iteration)
+        assert batch.images.shape == (2, 3, height, width)
+        assert batch.masks.shape[1:] == (height // 4, width // 4)
+        whole = source.batch(iteration)
+        assert torch.equal(batch.images, whole.images[1::2])
+        assert batch.boxes[:, 2].max() <= width and batch.boxes[:, 3].max() <= height
+
+
+def test_an_input_that_ends_within_a_cell(dataset: Dataset) -> None:
+    preset = dataclasses.replace(PRESET, input_size=(318, 322))
+    config = TrainConfig(iterations=1, batch_size=5, zoom=(1.3, 1.3), copy_paste=1.0)
+    batch = TrainingData(dataset, preset, config).batch(0)
+    assert batch.images.shape[2:] == (318, 322)
+    assert batch.masks.shape[1:] == (80, 81)
 
 
 def test_normalisation_is_the_presets(dataset: Dataset) -> None:

@@ -17,6 +17,7 @@ from toy_training import CONTRACT, ToyBatch, ToyData, ToyNetwork, toy_config, to
 from mobileyolact.contract import CONTRACT_KEY, ModelContract
 from mobileyolact.errors import OptionError, TrainingError
 from mobileyolact.model.weights import read_tensors
+from mobileyolact.train import loop
 from mobileyolact.train.checkpoint import read_state
 from mobileyolact.train.config import TrainConfig
 from mobileyolact.train.loop import TrainResult, train
@@ -133,6 +134,15 @@ def test_a_loss_that_is_not_finite_names_the_pictures(tmp_path: Path) -> None:
     assert "last.safetensors" in str(caught.value)
     assert read_state(tmp_path / "last.safetensors").iteration == 6
     assert all(v.isfinite().all() for v in load_file(tmp_path / "last.safetensors").values())
+
+
+def test_a_bad_loss_of_another_process_stops_this_one_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    infinite = torch.tensor([torch.inf, 0.0, 1.0])
+    monkeypatch.setattr(loop, "mean_over_processes", lambda own: own + infinite)
+    with pytest.raises(TrainingError, match="another process .* a loss that is not finite"):
+        run(tmp_path)
 
 
 def test_a_gradient_that_is_not_finite_never_reaches_the_weights(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ torch = pytest.importorskip("torch")
 from mobileyolact.labels.dataset import CLASS_AGNOSTIC
 from mobileyolact.model.network import Outputs, build_network
 from mobileyolact.model.presets import get_preset
-from mobileyolact.train.assign import Positives
+from mobileyolact.train import losses
+from mobileyolact.train.assign import CELLS_PER_OBJECT, Positives
 from mobileyolact.train.boxes import cell_centres
 from mobileyolact.train.config import TrainConfig
 from mobileyolact.train.data import Batch
@@ -20,6 +21,7 @@ from mobileyolact.train.losses import (
     class_loss,
     compute_losses,
     mask_losses,
+    within_budget,
 )
 
 CENTRES, STRIDES = cell_centres((64, 64), (8, 16))
@@ -127,6 +129,53 @@ def test_perfect_masks_cost_nothing_and_the_outside_of_the_box_does_not_count() 
     assert mask_losses(coefficients, prototypes, one_positive(), scene)[0] > 0.1
 
 
+def crowded(seed: int, pictures: int) -> tuple[Positives, torch.Tensor]:
+    """Positives with masks and without, far more than the mask loss takes."""
+    random = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, pictures, (900,), generator=random).sort().values
+    ranks = torch.randint(0, CELLS_PER_OBJECT, (900,), generator=random)
+    usable = torch.rand(900, generator=random) > 0.2
+    return Positives(images, images, images, images.float(), ranks), usable
+
+
+def test_the_best_cells_of_every_object_come_first() -> None:
+    positives, usable = crowded(0, 4)
+    chosen = within_budget(positives, usable, 4)
+    assert len(chosen) == losses.MASKS_PER_BATCH
+    assert usable[chosen].all()
+    assert torch.equal(positives.images[chosen], positives.images[chosen].sort().values)
+    left = usable.clone()
+    left[chosen] = False
+    assert positives.ranks[left].min() >= positives.ranks[chosen].max()
+    few = usable & (positives.ranks == 3)
+    assert torch.equal(within_budget(positives, few, 4), few.nonzero()[:, 0])
+    assert not len(within_budget(positives, torch.zeros_like(usable), 4))
+
+
+def test_two_processes_choose_what_one_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    positives, usable = crowded(1, 6)
+    whole = within_budget(positives, usable, 6)
+    parts = [(positives.images % 2 == rank).nonzero()[:, 0] for rank in (0, 1)]
+    counts: list[torch.Tensor] = []
+
+    def choose(rank: int) -> torch.Tensor:
+        own = Positives(*(t[parts[rank]] for t in positives))
+        own = own._replace(images=own.images // 2)  # picture i of the batch is i // 2 here
+        monkeypatch.setattr(losses, "rank_and_world", lambda: (rank, 2))
+        return parts[rank][within_budget(own, usable[parts[rank]], 3)]
+
+    def collect(value: torch.Tensor) -> torch.Tensor:
+        counts.append(value.float())
+        return value.float() / 2
+
+    monkeypatch.setattr(losses, "mean_over_processes", collect)
+    for rank in (0, 1):
+        choose(rank)
+    monkeypatch.setattr(losses, "mean_over_processes", lambda value: sum(counts) / 2)
+    together = torch.cat([choose(rank) for rank in (0, 1)]).sort().values
+    assert torch.equal(together, whole.sort().values)
+
+
 def test_cells_count_for_as_much_as_the_box_covers() -> None:
     box = torch.tensor([[8.0, 10, 46, 40]])
     coverage = box_coverage(box, torch.Size((16, 16)), torch.Size((64, 64)))[0]
@@ -146,10 +195,10 @@ def test_objects_without_class_teach_masks_alone() -> None:
         boxes=scene.boxes * 5,
         masks=scene.masks.repeat_interleave(5, 1).repeat_interleave(5, 2),
     )
-    outputs = Outputs(*(o.detach().requires_grad_() for o in network(network_input)))
-    losses = compute_losses(outputs, scene, network, CONFIG)
-    assert losses["class"].item() == losses["box"].item() == losses["dfl"].item() == 0
-    assert losses["mask_bce"].item() > 0 and losses["mask_dice"].item() > 0
+    outputs = Outputs(*(o.detach().requires_grad_() for o in network(network_input).raw))
+    terms = compute_losses(outputs, scene, network, CONFIG)
+    assert terms["class"].item() == terms["box"].item() == terms["dfl"].item() == 0
+    assert terms["mask_bce"].item() > 0 and terms["mask_dice"].item() > 0
 
 
 @pytest.mark.parametrize("classes", [[], [1]])
@@ -161,7 +210,7 @@ def test_every_term_has_a_gradient_path_even_without_objects(classes: list[int])
         images=torch.rand(1, 3, 320, 320, generator=torch.Generator().manual_seed(0)),
         masks=torch.zeros(len(classes), 80, 80, dtype=torch.uint8),
     )
-    losses = compute_losses(network(scene.images), scene, network, CONFIG)
-    torch.stack(list(losses.values())).sum().backward()
+    terms = compute_losses(network(scene.images), scene, network, CONFIG)
+    torch.stack(list(terms.values())).sum().backward()
     assert network.prototypes.out.weight.grad is not None
     assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)

@@ -24,8 +24,9 @@ def run(labels: Path, folder: Path, val: Path | None = None, **options: Any) -> 
         [labels],
         folder,
         val=val,
-        preset="n-320",
+        preset=options.pop("preset", "n-320"),
         init=options.pop("init", "none"),
+        teacher=options.pop("teacher", None),
         options={"batch_size": 2, "workers": 0, **options},
         say=said.append,
     )
@@ -84,3 +85,57 @@ def test_validation_labels_of_other_classes_are_refused_at_once(
     with pytest.raises(LabelError, match=r"other\.json has no class of the training labels"):
         run(labels, tmp_path / "run", val=other, iterations=1)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_student_of_another_family_learns_from_pictures_alone(
+    labels: Path, tmp_path: Path
+) -> None:
+    run(labels, tmp_path / "teacher", iterations=1)
+    master = str(tmp_path / "teacher/best.safetensors")
+    said: list[str] = []
+    run_training(
+        [],
+        tmp_path / "run",
+        preset="s-320",
+        init=master,
+        teacher=master,
+        unlabelled=[labels.parent],
+        options={"iterations": 2, "batch_size": 2, "workers": 0},
+        say=said.append,
+    )
+    assert said[0] == "data: no labels, but a teacher of 2 classes (disc, square)"
+    assert said[1] == "without labels: 4 pictures"
+    assert "teacher: n-320, of its detections (1), masks (1), features (1)" in said
+    lines = [json.loads(x) for x in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    assert all(line["mask_bce"] == 0 and line["teacher_feature"] > 0 for line in lines)
+    _, contract = load_checkpoint(tmp_path / "run/best.safetensors")
+    assert contract.class_names == ("disc", "square")
+    assert contract.provenance["teacher"] == "best.safetensors"
+
+
+def test_a_teacher_with_the_same_backbone_holds_detections_not_features(
+    labels: Path, tmp_path: Path
+) -> None:
+    run(labels, tmp_path / "teacher", iterations=1)
+    master = str(tmp_path / "teacher/best.safetensors")
+    said = run(labels, tmp_path / "run", iterations=1, teacher=master, teacher_mask_weight=0.0)
+    assert "teacher: n-320, of its detections (1)" in said
+    (line,) = [json.loads(x) for x in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    assert {name for name in line if "teacher" in name} == {"teacher_class", "teacher_box"}
+
+
+def test_anchors_want_one_size(labels: Path, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="paper-320 has anchors for one input size"):
+        run(labels, tmp_path, preset="paper-320", iterations=1, multi_scale=0.25)
+
+
+def test_tensorboard_gets_pictures_of_the_run(labels: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pycocotools")
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run(labels, tmp_path, val=labels, iterations=2, validate_every=1)
+    board = EventAccumulator(str(tmp_path / "tensorboard"), {"images": 0})
+    board.Reload()
+    steps = {tag: [e.step for e in board.Images(tag)] for tag in board.Tags()["images"]}
+    assert steps == {"augmented": [1], "predictions": [1, 2]}

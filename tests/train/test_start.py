@@ -12,7 +12,7 @@ from mobileyolact.model.network import MobileYolact, build_contract, build_netwo
 from mobileyolact.model.presets import get_preset
 from mobileyolact.model.weights import save_checkpoint
 from mobileyolact.train import start
-from mobileyolact.train.start import make_start
+from mobileyolact.train.start import default_start, make_start
 
 N = get_preset("n-320")
 S = get_preset("s-320")
@@ -134,17 +134,82 @@ def test_a_mobilenet_takes_neck_and_head_from_a_checkpoint(
     source: MobileYolact, checkpoint: str
 ) -> None:
     made = make_start(S, checkpoint, classes("cat"))
-    assert not any(name.startswith("backbone.") for name in made.started)
-    assert any(name.startswith("neck.") for name in made.started)
+    imagenet = make_start(S, "imagenet", classes("cat"))
+    for name in imagenet.started:  # the backbone, which the checkpoint does not have
+        assert name in made.started
+        assert torch.equal(made.network.state_dict()[name], imagenet.network.state_dict()[name])
+    assert made.imagenet and any(name.startswith("neck.") for name in made.started)
     tower = "head.levels.0.tower.0.dw.conv.weight"
     assert tower in made.started
     assert torch.equal(made.network.state_dict()[tower], source.state_dict()[tower])
+
+
+def test_norms_keep_no_statistics_of_another_convolution(
+    source: MobileYolact, checkpoint: str
+) -> None:
+    with torch.no_grad():
+        for name, value in source.state_dict().items():
+            if name.endswith(("norm.weight", "running_var")):
+                value.fill_(0.25)  # the fixture's file is written, so this tells the two apart
+    path = str(Path(checkpoint).with_name("scaled.safetensors"))
+    contract = build_contract(get_preset("n-416"), classes("person", "hot dog", "cat"))
+    save_checkpoint(Path(path), source, contract)
+    made = make_start(S, path, classes("cat"))
+    for layer in (*made.network.neck.reduce, made.network.prototypes.detail):
+        assert (layer.norm.weight == 0.25).all()  # what the layers behind it are used to
+        assert (layer.norm.running_var == 1).all()
+    left = {name for name in made.random if not name.endswith("num_batches_tracked")}
+    assert left == {
+        f"{layer}.{part}"
+        for layer in ("neck.reduce.0", "neck.reduce.1", "neck.reduce.2", "prototypes.detail")
+        for part in ("conv.weight", "norm.running_mean", "norm.running_var")
+    }
+
+
+PAPER = get_preset("paper-320")
+
+
+def test_classes_with_anchors_are_matched_anchor_by_anchor(tmp_path: Path) -> None:
+    old = build_network(PAPER, 2, seed=1)
+    path = tmp_path / "paper.safetensors"
+    save_checkpoint(path, old, build_contract(PAPER, classes("cat", "dog")))
+    made = make_start(PAPER, str(path), classes("bird", "dog", "cat"))
+    new_rows = made.network.head.scores.weight.unflatten(0, (3, 4))  # background, then classes
+    old_rows = old.head.scores.weight.unflatten(0, (3, 3))
+    for new, row in ((0, 0), (2, 2), (3, 1)):
+        assert torch.equal(new_rows[:, new], old_rows[:, row])
+    assert torch.equal(made.network.semantic.weight[1:], old.semantic.weight[[1, 0]])
+    assert made.new == ("bird",)
+    assert set(made.partial) == {
+        f"{layer}.{part}" for layer in ("head.scores", "semantic") for part in ("weight", "bias")
+    }
+    assert made.random == ()
+
+
+def test_networks_with_anchors_take_the_backbone_of_others(tmp_path: Path, checkpoint: str) -> None:
+    path = tmp_path / "s.safetensors"
+    network = build_network(S, 1, seed=1)
+    save_checkpoint(path, network, build_contract(S, classes("cat"), nms_threshold=0.7))
+    made = make_start(PAPER, str(path), classes("cat"))
+    assert made.started == {n for n in made.network.state_dict() if n.startswith("backbone.")}
+    assert made.matched == () and made.new == ("cat",)
+    assert (made.contract.nms, made.contract.nms_threshold) == ("fast", 0.5)
+    with pytest.raises(OptionError, match="paper-320 can take nothing from .* of preset n-416"):
+        make_start(PAPER, checkpoint, classes("cat"))
+
+
+@pytest.mark.parametrize(
+    ("name", "init"), [("n-416", "coco"), ("s-320", "coco"), ("paper-320", "imagenet")]
+)
+def test_every_preset_has_a_start_by_default(name: str, init: str) -> None:
+    assert default_start(get_preset(name)) == init
 
 
 @pytest.mark.parametrize(
     ("preset", "init", "error", "message"),
     [
         (N, "imagenet", OptionError, "n-320 has no start 'imagenet'"),
+        (PAPER, "coco", OptionError, "paper-320 has no start 'coco'; choose imagenet, none"),
         (N, "cocoo", OptionError, "no start 'cocoo'; give coco"),
         (N, "missing.safetensors", ModelError, "missing.safetensors"),
     ],

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 import mobileyolact
 from mobileyolact.cli import compare, evaluate, export, models, predict, presets, train, verify
+from mobileyolact.cli.lines import one_line
 from mobileyolact.errors import MobileYolactError
 
 
@@ -22,12 +23,12 @@ class _SentenceOnError(TyperGroup):
         try:
             return super().invoke(ctx)
         except MobileYolactError as error:
-            typer.echo(f"error: {error}", err=True)
+            typer.echo(f"error: {one_line(error)}", err=True)
             raise typer.Exit(error.exit_code) from None
         except OSError as error:
             if error.errno == errno.EPIPE or error.strerror is None:
                 raise
-            where = f" '{error.filename}'" if error.filename else ""
+            where = f" '{one_line(error.filename)}'" if error.filename else ""
             typer.echo(f"error: {error.strerror.lower()}{where}", err=True)
             raise typer.Exit(1) from None
 

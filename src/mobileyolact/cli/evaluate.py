@@ -44,7 +44,9 @@ def evaluate(
     ] = None,
     backend: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="onnxruntime, ncnn, or torch for a checkpoint."),
+        typer.Option(
+            metavar="NAME", help="onnxruntime, ncnn, torchscript, or torch for a checkpoint."
+        ),
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine.")] = None,
     json_file: Annotated[

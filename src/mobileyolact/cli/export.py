@@ -1,4 +1,4 @@
-"""``mobileyolact export``: a checkpoint becomes files that run without PyTorch."""
+"""``mobileyolact export``: a checkpoint becomes files that run without this package."""
 
 from pathlib import Path
 from typing import Annotated
@@ -25,7 +25,10 @@ def export(
         Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write to.")
     ] = Path(),
     formats: Annotated[
-        str, typer.Option("--format", metavar="LIST", help="Formats, separated by commas.")
+        str,
+        typer.Option(
+            "--format", metavar="LIST", help="Of onnx, ncnn and torchscript, separated by commas."
+        ),
     ] = "onnx,ncnn",
     size: Annotated[
         int | None,
@@ -34,7 +37,7 @@ def export(
         ),
     ] = None,
 ) -> None:
-    """Write a checkpoint as ONNX and ncnn, and check each on real pictures.
+    """Write a checkpoint as ONNX, ncnn or TorchScript, and check each on real pictures.
 
     A file is written only if its raw outputs and masks agree with those of the checkpoint.
     """

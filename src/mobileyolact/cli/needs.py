@@ -8,6 +8,7 @@ _MODULES = {
     "train": ("torch", "accelerate", "safetensors", "pycocotools"),
     "eval": ("pycocotools",),
     "export": ("torch", "onnx", "safetensors"),
+    "video": ("av",),
 }
 
 
@@ -15,7 +16,7 @@ def need(extra: str, what: str, *modules: str) -> None:
     """Check that the packages of an extra are installed, without importing them.
 
     Args:
-        extra: ``train``, ``eval`` or ``export``.
+        extra: ``train``, ``eval``, ``export`` or ``video``.
         what: what needs it, the subject of the message.
         modules: the names to look for where not the whole extra is needed.
 

@@ -19,9 +19,9 @@ def open_backend_for(
     """Open a zoo name, an artefact or a ``.safetensors`` checkpoint.
 
     Args:
-        model: ``coco``, or the path of a ``.onnx``, ``.ncnn.param`` or ``.safetensors`` file.
-        backend: ``onnxruntime``, ``ncnn`` or ``torch``; ``None`` chooses by the file, and
-            onnxruntime for a name.
+        model: ``coco``, or the path of an artefact or of a ``.safetensors`` checkpoint.
+        backend: ``onnxruntime``, ``ncnn``, ``torchscript``, or ``torch`` for a checkpoint; ``None``
+            chooses by the file, and onnxruntime for a name.
         threads: threads of the engine, ``None`` for its default.
 
     Raises:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobileyolact.cli.sources import find_pictures
-from mobileyolact.errors import OptionError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,9 +21,7 @@ def choose_pictures(folder: Path) -> list[Path]:
     Raises:
         OptionError: there is no such folder, or it holds no picture.
     """
-    pictures, problems = find_pictures([str(folder)])
-    if not pictures:
-        raise OptionError(f"--images: {problems[0]}")
+    pictures = find_pictures(folder)
     if len(pictures) <= MAX_PICTURES:
         return pictures
     return [pictures[i * len(pictures) // MAX_PICTURES] for i in range(MAX_PICTURES)]

@@ -8,16 +8,26 @@ import typer
 
 from mobileyolact.cli.needs import need
 
+_FOLDED = ("preset", "backbone", "--init")  # the columns that give way on a narrow terminal
+
 
 def presets(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME]...",
+            help="Which, if not all; with variants as in paper-320+dense.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """List the networks: input, backbone, start, parameters and multiply-accumulates by part."""
     need("train", "'presets'", "torch")
-    from mobileyolact.model.presets import PRESETS
+    from mobileyolact.model.presets import PRESETS, VARIANTS, get_preset
     from mobileyolact.model.summary import summarise
 
-    summaries = [summarise(preset) for preset in PRESETS.values()]
+    summaries = [summarise(get_preset(name)) for name in names or PRESETS]
     if as_json:
         typer.echo(json.dumps([dataclasses.asdict(s) for s in summaries], indent=2))
         return
@@ -31,7 +41,7 @@ def presets(
     for column in table.columns[4:]:
         column.justify = "right"
     for column in table.columns:
-        column.overflow, column.no_wrap = "fold", column.header not in ("backbone", "--init")
+        column.overflow, column.no_wrap = "fold", column.header not in _FOLDED
     for s in summaries:
         table.add_row(
             s.name,
@@ -42,4 +52,10 @@ def presets(
             *(f"{s.gmacs[part]:.2f}" for part in parts),
             f"{sum(s.gmacs.values()):.2f}",
         )
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    console.print(table)
+    if not names:
+        console.print("\nvariants, for experiments: NAME+VARIANT")
+        for name, variant in VARIANTS.items():
+            families = ", ".join(f"{family}-*" for family in variant.families)
+            console.print(f"  +{name}  {variant.meaning} ({families})")

@@ -10,8 +10,9 @@ from mobileyolact.cli.needs import need
 
 def train(
     data: Annotated[
-        list[Path], typer.Option(metavar="LABELS", help="COCO JSON to train on; repeatable.")
-    ],
+        list[Path] | None,
+        typer.Option(metavar="LABELS", help="COCO JSON to train on; repeatable."),
+    ] = None,
     val: Annotated[
         Path | None,
         typer.Option(metavar="LABELS", help="COCO JSON that decides which weights are the best."),
@@ -21,11 +22,22 @@ def train(
     ] = Path("training"),
     preset: Annotated[str, typer.Option(help="Network, see 'presets'.")] = "n-416",
     init: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="coco, imagenet, none, or a checkpoint.")
-    ] = "coco",
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="coco (the default, if the preset has it), imagenet, none, or a checkpoint.",
+        ),
+    ] = None,
     teacher: Annotated[
         str | None,
-        typer.Option(metavar="coco|FILE", help="Learn detections from it, masks from the labels."),
+        typer.Option(
+            metavar="coco|FILE",
+            help="Learn detections from it, and masks where the labels have none.",
+        ),
+    ] = None,
+    unlabelled: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="Pictures that the teacher alone explains; repeatable."),
     ] = None,
     images: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where the pictures are, if not found.")
@@ -72,13 +84,14 @@ def train(
     }
     try:
         run_training(
-            data,
+            data or [],
             output,
             val=val,
             images=images,
             preset=preset,
             init=init,
             teacher=teacher,
+            unlabelled=unlabelled or [],
             threads=threads,
             options={
                 **{name: value for name, value in given.items() if value is not None},

@@ -1,1 +1,1 @@
-"""From a checkpoint to files that run without PyTorch, each checked against its source."""
+"""From a checkpoint to files that run without this package, each checked against its source."""

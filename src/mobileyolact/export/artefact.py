@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mobileyolact import __version__
 from mobileyolact.errors import OptionError
-from mobileyolact.export import ncnn, onnx  # noqa: F401  (they register their formats)
+from mobileyolact.export import ncnn, onnx, torchscript  # noqa: F401  (they register their formats)
 from mobileyolact.export.formats import Exporter, get_exporter
 from mobileyolact.export.parity import ParityBounds, ParityReport, compare
 from mobileyolact.export.trace import build_graph

@@ -138,6 +138,16 @@ class Resize(Layer):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ResizeTo(Layer):
+    """Resample bilinearly to ``size`` (height, width), cell centres at half positions."""
+
+    size: tuple[int, int]
+
+    def infer(self, *shapes: Shape) -> tuple[Shape, ...]:
+        return ((shapes[0][0], *self.size),)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Add(Layer):
     """Sum of two tensors of one shape."""
 
@@ -164,6 +174,36 @@ class Transpose(Layer):
         return ((columns, rows),)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Ungroup(Layer):
+    """Groups of a row become rows: (rows, groups * values) to (rows * groups, values)."""
+
+    values: int
+
+    def infer(self, *shapes: Shape) -> tuple[Shape, ...]:
+        rows, columns = shapes[0]
+        if columns % self.values:
+            raise ValueError(f"cannot cut rows of {columns} into groups of {self.values}")
+        return ((rows * (columns // self.values), self.values),)
+
+
+def infer(layer: Layer, shapes: Mapping[str, Shape]) -> dict[str, Shape]:
+    """Shapes of the tensors that ``layer`` writes, from those of all tensors before it.
+
+    Raises:
+        ModelError: they do not fit together at the input size that ``shapes`` begins with.
+    """
+    try:
+        inferred = layer.infer(*(shapes[name] for name in layer.inputs))
+    except ValueError as error:
+        height, width = shapes[INPUT_NAME][1:]
+        raise ModelError(
+            f"layer '{layer.name}' does not fit an input of {width}x{height} pixels "
+            f"({error}); choose an input size that is a multiple of 32"
+        ) from None
+    return dict(zip(layer.outputs, inferred, strict=True))
+
+
 @dataclass(frozen=True)
 class Graph:
     """Layers in an order in which every tensor is written before it is read.
@@ -188,15 +228,7 @@ class Graph:
                 raise ModelError(f"layer '{layer.name}' reads '{missing[0]}' before it is written")
             if twice := [name for name in layer.outputs if name in shapes]:
                 raise ModelError(f"layer '{layer.name}' writes '{twice[0]}' a second time")
-            try:
-                inferred = layer.infer(*(shapes[name] for name in layer.inputs))
-            except ValueError as error:
-                height, width = self.input_shape[1:]
-                raise ModelError(
-                    f"layer '{layer.name}' does not fit an input of {width}x{height} pixels "
-                    f"({error}); choose an input size that is a multiple of 32"
-                ) from None
-            shapes.update(zip(layer.outputs, inferred, strict=True))
+            shapes.update(infer(layer, shapes))
         if lost := [name for name in self.outputs if name not in shapes]:
             raise ModelError(f"no layer writes the output '{lost[0]}'")
         object.__setattr__(self, "shapes", shapes)

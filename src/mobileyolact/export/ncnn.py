@@ -24,9 +24,11 @@ from mobileyolact.export.graph import (
     Layer,
     MaxPool,
     Resize,
+    ResizeTo,
     Shuffle,
     Split,
     Transpose,
+    Ungroup,
 )
 from mobileyolact.export.half import stored
 from mobileyolact.files import write_beside
@@ -92,12 +94,16 @@ class _Writer:
             case Resize():
                 kind = {"nearest": 1, "bilinear": 2}[layer.mode]
                 return "Interp", f"0={kind} 1={layer.scale:.1f} 2={layer.scale:.1f}"
+            case ResizeTo():
+                return "Interp", f"0=2 3={layer.size[0]} 4={layer.size[1]}"
             case Add():
                 return "BinaryOp", "0=0"
             case Flatten():
                 return "Reshape", f"0=-1 1={self.graph.shapes[layer.inputs[0]][0]}"
             case Transpose():
                 return "Permute", "0=1"
+            case Ungroup():
+                return "Reshape", f"0={layer.values} 1=-1"
             case _:
                 raise TypeError(f"no ncnn form of {type(layer).__name__}")
 

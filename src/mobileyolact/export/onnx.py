@@ -21,9 +21,11 @@ from mobileyolact.export.graph import (
     Layer,
     MaxPool,
     Resize,
+    ResizeTo,
     Shuffle,
     Split,
     Transpose,
+    Ungroup,
 )
 from mobileyolact.export.half import stored
 from mobileyolact.files import write_beside
@@ -39,6 +41,7 @@ class _Writer:
         self.graph = graph
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, onnx.TensorProto] = {}
+        self.shared: dict[int, str] = {}
         for layer in graph.layers:
             self.emit(layer)
 
@@ -54,7 +57,13 @@ class _Writer:
         return name
 
     def weight(self, name: str, value: NDArray[np.float32]) -> str:
-        """A float32 tensor, through a Cast (folded when the model is loaded) if stored as half."""
+        """A float32 tensor, through a Cast (folded when the model is loaded) if stored as half.
+
+        An array that several layers have in common is written once.
+        """
+        known = self.shared.setdefault(id(value), name)
+        if known != name:
+            return known
         small = stored(value)
         if small.dtype == np.float32:
             return self.constant(name, small)
@@ -85,12 +94,16 @@ class _Writer:
                 self.shuffle(layer)
             case Resize():
                 self.resize(layer)
+            case ResizeTo():
+                self.resize_to(layer)
             case Add():
                 self.node("Add", layer.inputs, layer.outputs)
             case Flatten():
                 self.reshape(layer.inputs[0], layer.outputs[0], (0, 0, -1))
             case Transpose():
                 self.node("Transpose", layer.inputs, layer.outputs, perm=[0, 2, 1])
+            case Ungroup():
+                self.reshape(layer.inputs[0], layer.outputs[0], (0, -1, layer.values))
             case _:
                 raise TypeError(f"no ONNX form of {type(layer).__name__}")
 
@@ -143,6 +156,17 @@ class _Writer:
                 "nearest_mode": "floor",
             }
         self.node("Resize", (*layer.inputs, "", scale), layer.outputs, **attributes)
+
+    def resize_to(self, layer: ResizeTo) -> None:
+        shape = (1, *self.graph.shapes[layer.outputs[0]])
+        sizes = self.constant("size." + "x".join(map(str, shape)), np.array(shape, np.int64))
+        self.node(
+            "Resize",
+            (*layer.inputs, "", "", sizes),
+            layer.outputs,
+            mode="linear",
+            coordinate_transformation_mode="half_pixel",
+        )
 
     def reshape(self, source: str, target: str, shape: tuple[int, ...]) -> None:
         name = "shape." + "x".join(map(str, shape))

@@ -1,5 +1,6 @@
 """From the PyTorch network to a ``Graph``: a walk over torch.fx's record, batch norm folded."""
 
+import copy
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -24,12 +25,16 @@ from mobileyolact.export.graph import (
     MaxPool,
     Pads,
     Resize,
+    ResizeTo,
     Shape,
     Shuffle,
     Split,
     Transpose,
+    Ungroup,
+    infer,
 )
-from mobileyolact.model.layers import ConvNorm
+from mobileyolact.model import layers
+from mobileyolact.model.layers import ConvNorm, SharedConvNorm
 
 Folded = tuple[NDArray[np.float32], NDArray[np.float32]]
 
@@ -50,11 +55,13 @@ def build_graph(network: nn.Module, contract: ModelContract) -> Graph:
 
 def trace(network: nn.Module, input_shape: Shape, outputs: Sequence[str]) -> Graph:
     """As ``build_graph``, for any network made of the same operations; ``outputs`` names them."""
-    walk = _Walk(dict(network.named_modules()))
-    for node in _Tracer().trace(network).nodes:
+    walk = _Walk(dict(network.named_modules()), input_shape)
+    root = copy.copy(network)
+    root.training = False  # in training it returns more
+    for node in _Tracer().trace(root).nodes:
         walk.visit(node)
     names = dict(zip(walk.returned, outputs, strict=True))
-    layers = tuple(
+    renamed = tuple(
         replace(
             layer,
             inputs=tuple(names.get(name, name) for name in layer.inputs),
@@ -62,7 +69,7 @@ def trace(network: nn.Module, input_shape: Shape, outputs: Sequence[str]) -> Gra
         )
         for layer in walk.layers
     )
-    return Graph(layers, input_shape, tuple(outputs))
+    return Graph(renamed, input_shape, tuple(outputs))
 
 
 def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d | None = None) -> Folded:
@@ -86,18 +93,21 @@ def _array(tensor: torch.Tensor | None) -> NDArray[np.float64]:
 
 
 class _Tracer(fx.Tracer):
-    """Records a ``ConvNorm`` as one call instead of looking into it."""
+    """Records the layers of ``model.layers`` as one call instead of looking into them."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, ConvNorm) or super().is_leaf_module(m, module_qualified_name)
+        known = (ConvNorm, SharedConvNorm, layers.ResizeTo, layers.Ungroup)
+        return isinstance(m, known) or super().is_leaf_module(m, module_qualified_name)
 
 
 class _Walk:
     """Visits the recorded calls in order and collects layers; tensors are called as layers."""
 
-    def __init__(self, modules: dict[str, nn.Module]) -> None:
+    def __init__(self, modules: dict[str, nn.Module], input_shape: Shape) -> None:
         self.modules = modules
         self.layers: list[Layer] = []
+        self.shapes: dict[str, Shape] = {INPUT_NAME: input_shape}
+        self.folded: dict[nn.Module, Folded] = {}
         self.values: dict[fx.Node, Any] = {}
         self.names: set[str] = set()
         self.returned: tuple[str, ...] = ()
@@ -118,7 +128,7 @@ class _Walk:
         if node.op == "placeholder":
             self.values[node] = INPUT_NAME
         elif node.op == "output":
-            self.returned = tuple(args[0])
+            self.returned = tuple(output for output in args[0] if output is not None)
         elif node.op == "call_module":
             self.values[node] = self.module(str(node.target), *args)
         elif isinstance(node.target, type) and issubclass(node.target, tuple):
@@ -132,8 +142,12 @@ class _Walk:
     def emit(self, kind: Callable[..., Layer], name: str, *inputs: str, **fields: Any) -> str:
         """Add a layer with one output; its name is numbered where a module runs twice."""
         name = self.unique(name)
-        self.layers.append(kind(name=name, inputs=inputs, outputs=(name,), **fields))
+        self.add(kind(name=name, inputs=inputs, outputs=(name,), **fields))
         return name
+
+    def add(self, layer: Layer) -> None:
+        self.layers.append(layer)
+        self.shapes.update(infer(layer, self.shapes))
 
     def unique(self, name: str) -> str:
         candidate, count = name, 1
@@ -143,12 +157,21 @@ class _Walk:
         self.names.add(candidate)
         return candidate
 
-    def module(self, path: str, source: str) -> str:
+    def module(self, path: str, source: str, *others: Any) -> str:
         match self.modules[path]:
-            case ConvNorm(conv=conv, norm=norm, act=act, pad=pad):
-                return self.conv(path, source, conv, norm, act, pad)
+            case ConvNorm(conv=conv, norm=norm, act=act, same=same):
+                return self.conv(path, source, conv, fold(conv, norm), act, same)
+            case SharedConvNorm(conv=conv, norms=norms, act=act):
+                (level,) = others
+                return self.conv(path, source, conv, fold(conv, norms[level]), act)
             case nn.Conv2d() as conv:
-                return self.conv(path, source, conv)
+                # Folded once: a writer can then store once what several levels share.
+                folded = self.folded.setdefault(conv, fold(conv))
+                return self.conv(path, source, conv, folded)
+            case layers.ResizeTo():
+                return self.resize(path, source, *others)
+            case layers.Ungroup(values=values):
+                return self.emit(Ungroup, path, source, values=values)
             case nn.MaxPool2d(
                 kernel_size=int(kernel),
                 stride=int(stride),
@@ -173,9 +196,9 @@ class _Walk:
         path: str,
         source: str,
         conv: nn.Conv2d,
-        norm: nn.BatchNorm2d | None = None,
+        folded: Folded,
         act: nn.Module | None = None,
-        pad: tuple[int, int, int, int] | None = None,
+        same: bool = False,
     ) -> str:
         stride, padding = conv.stride, conv.padding
         if (
@@ -186,8 +209,11 @@ class _Walk:
         ):
             raise ModelError(f"the exporters do not know {conv} at '{path}'")
         vertical, horizontal = padding
-        left, right, top, bottom = pad or (0, 0, 0, 0)
-        weight, bias = fold(conv, norm)
+        pads = Pads(horizontal, horizontal, vertical, vertical)
+        if same:
+            height, width = self.shapes[source][1:]
+            pads = Pads(width % 2, 1, height % 2, 1)
+        weight, bias = folded
         return self.emit(
             Conv,
             path,
@@ -195,17 +221,24 @@ class _Walk:
             weight=weight,
             bias=bias,
             stride=stride[0],
-            pads=Pads(left + horizontal, right + horizontal, top + vertical, bottom + vertical),
+            pads=pads,
             groups=conv.groups,
             activation=_activation(path, act),
         )
+
+    def resize(self, path: str, source: str, like: str) -> str:
+        old, size = self.shapes[source][1:], self.shapes[like][1:]
+        scale = size[0] // old[0]
+        if size == tuple(side * scale for side in old):
+            return self.emit(Resize, path, source, mode="bilinear", scale=scale)
+        return self.emit(ResizeTo, path, source, size=size)
 
     def chunk(self, scope: str, source: str, chunks: int, dim: int = 0) -> tuple[str, ...]:
         if dim != 1:
             raise ModelError(f"the exporters split channels only, not dimension {dim} in {scope}")
         name = self.unique(f"{scope}.split")
         outputs = tuple(f"{name}.{part}" for part in range(chunks))
-        self.layers.append(Split(name=name, inputs=(source,), outputs=outputs))
+        self.add(Split(name=name, inputs=(source,), outputs=outputs))
         return outputs
 
     def flatten(self, scope: str, source: str, start_dim: int = 0) -> str:

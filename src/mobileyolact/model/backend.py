@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from mobileyolact.contract import ModelContract
-from mobileyolact.model.network import MobileYolact
+from mobileyolact.model.network import MobileYolact, Outputs
 from mobileyolact.model.weights import load_checkpoint
 from mobileyolact.runtime.backends.base import RawOutputs
 
@@ -29,8 +29,8 @@ class TorchBackend:
         device = next(self.network.parameters()).device
         with torch.inference_mode():
             image = torch.from_numpy(tensor).to(device, memory_format=torch.channels_last)
-            outputs = self.network(image)
-        return RawOutputs(*(o.float().cpu().contiguous().numpy() for o in outputs))
+            outputs: Outputs = self.network(image)
+        return RawOutputs(*(o.float().cpu().contiguous().numpy() for o in outputs.raw))
 
     def describe(self) -> str:
         return f"PyTorch {torch.__version__}"

@@ -14,6 +14,11 @@ def leaky_relu() -> nn.Module:
     return nn.LeakyReLU(0.1, inplace=True)
 
 
+def relu() -> nn.Module:
+    """ReLU, the activation of YOLACT."""
+    return nn.ReLU(inplace=True)
+
+
 def relu6() -> nn.Module:
     """ReLU6, the activation that MobileNetV2's public weights were trained with."""
     return nn.ReLU6(inplace=True)
@@ -23,9 +28,9 @@ class ConvNorm(nn.Module):
     """Convolution without bias, batch norm, and an activation if one is given.
 
     Args:
-        pad: zero padding (left, right, top, bottom) in pixels; ``None`` is symmetric
-            ``kernel // 2``. MobileNetV2's stride-2 layers need (0, 1, 0, 1), which is
-            TensorFlow's SAME on even input.
+        same: pad as TensorFlow's SAME does, which for the only case that needs it, a 3x3 kernel
+            at stride 2, is 1 after the end and, where a side is odd, 1 before its start.
+            Otherwise all sides are padded by ``kernel // 2``.
     """
 
     def __init__(
@@ -36,18 +41,19 @@ class ConvNorm(nn.Module):
         stride: int = 1,
         groups: int = 1,
         activation: Activation | None = None,
-        pad: tuple[int, int, int, int] | None = None,
+        same: bool = False,
     ) -> None:
         super().__init__()
-        self.pad = pad
-        padding = kernel // 2 if pad is None else 0
+        self.same = same
+        padding = 0 if same else kernel // 2
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False)
         self.norm = nn.BatchNorm2d(outputs)
         self.act = activation() if activation else None
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.pad is not None:
-            x = functional.pad(x, self.pad)
+        if self.same:
+            height, width = x.shape[2:]
+            x = functional.pad(x, (width % 2, 1, height % 2, 1))
         x = self.norm(self.conv(x))
         return x if self.act is None else self.act(x)
 
@@ -74,6 +80,51 @@ class Separable(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.pw(self.dw(x))
+
+
+class SharedConvNorm(nn.Module):
+    """One convolution for all levels, each of which has a batch norm of its own.
+
+    The statistics of levels differ: one norm for all would be trained on each level's own and
+    evaluated on their mixture. Called with the feature and the index of its level.
+    """
+
+    def __init__(
+        self,
+        levels: int,
+        inputs: int,
+        outputs: int,
+        kernel: int = 1,
+        groups: int = 1,
+        activation: Activation = relu,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            inputs, outputs, kernel, padding=kernel // 2, groups=groups, bias=False
+        )
+        self.norms = nn.ModuleList(nn.BatchNorm2d(outputs) for _ in range(levels))
+        self.act = activation()
+
+    def forward(self, x: Tensor, level: int) -> Tensor:
+        return self.act(self.norms[level](self.conv(x)))
+
+
+class ResizeTo(nn.Module):
+    """Bilinear resampling to the height and width of ``like``, half-pixel centres."""
+
+    def forward(self, x: Tensor, like: Tensor) -> Tensor:
+        return functional.interpolate(x, like.shape[2:], mode="bilinear", align_corners=False)
+
+
+class Ungroup(nn.Module):
+    """Groups of a row become rows: (B, R, G * values) to (B, R * G, values)."""
+
+    def __init__(self, values: int) -> None:
+        super().__init__()
+        self.values = values
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(x.shape[0], -1, self.values)
 
 
 def upsample() -> nn.Module:

@@ -1,43 +1,39 @@
-"""The whole network, from image tensor to the four raw outputs."""
+"""Building the network of a preset, and the contract that goes with it."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mobileyolact.contract import ClassInfo, ModelContract, output_infos
 from mobileyolact.model.backbones import BACKBONES
+from mobileyolact.model.base import MobileYolact, Outputs
 from mobileyolact.model.head import Head
 from mobileyolact.model.layers import initialise
 from mobileyolact.model.neck import GhostPAN
 from mobileyolact.model.presets import Preset
 from mobileyolact.model.prototypes import SimplifiedPrototypes
+from mobileyolact.model.yolact import Yolact
+
+__all__ = [
+    "GhostYolact",
+    "MobileYolact",
+    "Outputs",
+    "build_contract",
+    "build_network",
+    "empty_network",
+    "network_class",
+]
 
 
-class Outputs(NamedTuple):
-    """Raw outputs; N cells, C classes, K prototypes.
-
-    scores (B, N, C) logits; boxes (B, N, 4 * (reg_max + 1)) logits of the distance bins, left,
-    top, right, bottom; coefficients (B, N, K) before their activation; prototypes
-    (B, K, H / 4, W / 4).
-    """
-
-    scores: Tensor
-    boxes: Tensor
-    coefficients: Tensor
-    prototypes: Tensor
-
-
-class MobileYolact(nn.Module):
-    """Backbone, Ghost-PAN, detection head with coefficients, and prototypes."""
+class GhostYolact(MobileYolact):
+    """``n-*`` and ``s-*``: Ghost-PAN, a task-aligned head without anchors, and prototypes."""
 
     def __init__(self, preset: Preset, classes: int) -> None:
-        super().__init__()
-        self.preset = preset
-        self.classes = classes
+        super().__init__(preset, classes)
         self.backbone = BACKBONES[preset.backbone]()
-        c2, c3, c4, c5 = BACKBONES[preset.backbone].out_channels
+        c2, c3, c4, c5 = self.backbone.out_channels
         self.neck = GhostPAN((c3, c4, c5), preset.neck_channels)
         self.head = Head(
             len(preset.strides),
@@ -50,6 +46,10 @@ class MobileYolact(nn.Module):
             preset.neck_channels, c2, preset.prototype_channels, preset.prototypes
         )
 
+    def reset_outputs(self, generator: torch.Generator) -> None:
+        self.head.reset_outputs(generator)
+        self.prototypes.reset_outputs(generator)
+
     def forward(self, images: Tensor) -> Outputs:
         """Map normalised images (B, 3, H, W) float32 to the raw outputs."""
         c2, c3, c4, c5 = self.backbone(images)
@@ -58,10 +58,15 @@ class MobileYolact(nn.Module):
         return Outputs(scores, boxes, coefficients, self.prototypes(c2, p3, p4, p5))
 
 
+def network_class(preset: Preset) -> type[MobileYolact]:
+    """The class that builds the networks of ``preset``."""
+    return Yolact if preset.anchor_ratios else GhostYolact
+
+
 def empty_network(preset: Preset, classes: int) -> MobileYolact:
     """A network of ``preset`` whose tensors hold nothing yet; no random number is drawn."""
     with torch.device("meta"):
-        network = MobileYolact(preset, classes)
+        network = network_class(preset)(preset, classes)
     network.to_empty(device="cpu")
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -71,8 +76,7 @@ def build_network(preset: Preset, classes: int, seed: int = 0) -> MobileYolact:
     network = empty_network(preset, classes)
     generator = torch.Generator().manual_seed(seed)
     initialise(network, generator)
-    network.head.reset_outputs(generator)
-    network.prototypes.reset_outputs(generator)
+    network.reset_outputs(generator)
     return network
 
 
@@ -94,11 +98,28 @@ def build_contract(
             classes=len(classes),
             box_values=preset.box_values,
             prototypes=preset.prototypes,
+            anchors=len(preset.anchor_ratios),
+            background=bool(preset.anchor_ratios),
         ),
         strides=preset.strides,
         mean=preset.mean,
         std=preset.std,
         colour_order=preset.colour_order,
-        reg_max=preset.reg_max,
-        **values,
+        **{**_coding(preset), **values},
     )
+
+
+def _coding(preset: Preset) -> dict[str, Any]:
+    """How the outputs are read, and the defaults that go with it."""
+    if not preset.anchor_ratios:
+        return {"reg_max": preset.reg_max}
+    return {
+        "box_coding": "anchor",
+        "anchor_scales": preset.anchor_scales,
+        "anchor_ratios": preset.anchor_ratios,
+        "score_activation": "softmax",
+        "prototype_activation": "relu",
+        "nms": "fast",
+        "nms_threshold": 0.5,  # with which YOLACT's figures were measured
+        "mask_threshold": 0.5,
+    }

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from mobileyolact.model.layers import ConvNorm, Separable, leaky_relu, upsample
+from mobileyolact.model.fpn import conv3x3
+from mobileyolact.model.layers import ConvNorm, ResizeTo, Separable, leaky_relu, upsample
 
 
 class SimplifiedPrototypes(nn.Module):
@@ -34,3 +35,30 @@ class SimplifiedPrototypes(nn.Module):
         x = self.p3(p3) + self.up(self.p4(p4) + self.up(self.p5(p5)))
         x = self.up(self.context(x)) + self.detail(c2)
         return self.out(self.refine(x))
+
+
+class YolactPrototypes(nn.Module):
+    """Prototypes from P3 as in figure 3 of YOLACT, which has a ``depth`` of 3.
+
+    So many 3x3 convolutions, bilinear upsampling to stride 4, one more 3x3, then 1x1. Outputs are
+    (B, K, H / 4, W / 4) before their ReLU.
+    """
+
+    def __init__(
+        self, inputs: int, channels: int, prototypes: int, depth: int, separable: bool
+    ) -> None:
+        super().__init__()
+        self.before = nn.Sequential(
+            *(conv3x3(channels if i else inputs, channels, separable) for i in range(depth))
+        )
+        self.resize = ResizeTo()
+        self.after = conv3x3(channels, channels, separable)
+        self.out = nn.Conv2d(channels, prototypes, 1)
+
+    def reset_outputs(self, generator: torch.Generator) -> None:
+        """Start small, so that no mask is sure of itself before it has learnt."""
+        nn.init.normal_(self.out.weight, std=0.1, generator=generator)
+
+    def forward(self, p3: Tensor, stride4: Tensor) -> Tensor:
+        """Of the feature ``stride4`` only the height and width are read."""
+        return self.out(self.after(self.resize(self.before(p3), stride4)))

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mobileyolact.model.network import MobileYolact
+from mobileyolact.model.network import network_class
 from mobileyolact.model.presets import Preset
 
 PARTS = ("backbone", "neck", "head", "prototypes")
@@ -18,7 +18,7 @@ class PresetSummary:
 
     ``parameters`` counts what is learnt (batch norm's scale and shift included); ``gmacs`` are
     10^9 multiply-accumulates of the convolutions by part; ``full_convolutions`` names every
-    convolution that is neither depthwise nor 1x1.
+    convolution that is neither depthwise nor 1x1. What serves training alone is left out.
     """
 
     name: str
@@ -34,7 +34,7 @@ class PresetSummary:
 def summarise(preset: Preset, classes: int = 80) -> PresetSummary:
     """Count the network of ``preset``; no weights are made and nothing is computed."""
     with torch.device("meta"):
-        network = MobileYolact(preset, classes)
+        network = network_class(preset)(preset, classes).eval()
         image = torch.empty(1, 3, *preset.input_size)
     macs = dict.fromkeys(PARTS, 0)
     full = []
@@ -57,7 +57,9 @@ def summarise(preset: Preset, classes: int = 80) -> PresetSummary:
         backbone=preset.backbone,
         starts=preset.starts,
         classes=classes,
-        parameters=sum(p.numel() for p in network.parameters()),
+        parameters=sum(
+            p.numel() for name, p in network.named_parameters() if name.split(".")[0] in PARTS
+        ),
         gmacs={part: value / 1e9 for part, value in macs.items()},
         full_convolutions=tuple(full),
     )

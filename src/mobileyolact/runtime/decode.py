@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mobileyolact.contract import ModelContract, level_shapes
+from mobileyolact.runtime.anchors import VARIANCES, anchor_boxes
 
 FloatArray = npt.NDArray[np.float32]
 IndexArray = npt.NDArray[np.intp]
@@ -14,14 +15,17 @@ def decode_boxes(values: FloatArray, cells: IndexArray, contract: ModelContract)
 
     Args:
         values: (M, 4 * (reg_max + 1)) bin logits, side by side for left, top, right, bottom, or
-            (M, 4) distances, as ``contract.box_coding`` says. A distance of ``dfl`` is the
-            expectation over its bins 0..reg_max (Generalized Focal Loss, arXiv:2006.04388).
-        cells: (M,) index of each cell among the cells of all levels.
-        contract: strides, box coding, centre offset and input size.
+            (M, 4) distances, or (M, 4) offsets from the anchors, as ``contract.box_coding`` says.
+            A distance of ``dfl`` is the expectation over its bins 0..reg_max (Generalized Focal
+            Loss, arXiv:2006.04388).
+        cells: (M,) row of each box among the rows of the outputs.
+        contract: strides, box coding, centre offset or anchors, and input size.
 
     Returns:
         (M, 4) float32 xyxy in input pixels along pixel edges, not clipped.
     """
+    if contract.box_coding == "anchor":
+        return decode_anchors(values, anchor_boxes(contract)[cells])
     shapes = level_shapes(contract.input_size, contract.strides)
     ends = np.cumsum([rows * columns for rows, columns in shapes])
     level = np.searchsorted(ends, cells, side="right")
@@ -37,6 +41,22 @@ def decode_boxes(values: FloatArray, cells: IndexArray, contract: ModelContract)
     left, top, right, bottom = (values * stride[:, None]).T
     boxes = [centre_x - left, centre_y - top, centre_x + right, centre_y + bottom]
     return np.stack(boxes, axis=1).astype(np.float32)
+
+
+def decode_anchors(offsets: FloatArray, anchors: FloatArray) -> FloatArray:
+    """Move and stretch anchors by offsets in units of ``VARIANCES``, as SSD does.
+
+    Args:
+        offsets: (M, 4) of centre x, centre y, width and height.
+        anchors: (M, 4) centre x, centre y, width, height in pixels.
+
+    Returns:
+        (M, 4) float32 xyxy in pixels.
+    """
+    of_centre, of_size = VARIANCES
+    centre = anchors[:, :2] + of_centre * offsets[:, :2] * anchors[:, 2:]
+    half = 0.5 * anchors[:, 2:] * np.exp(of_size * offsets[:, 2:])
+    return np.concatenate([centre - half, centre + half], axis=1).astype(np.float32)
 
 
 def _expectation(logits: FloatArray) -> FloatArray:

@@ -31,63 +31,80 @@ PALETTE: tuple[Colour, ...] = (
 )
 _TINT = 0.45
 _SUBPIXEL_BITS = 4
+_STRIP_PIXELS = 2**20
 
 
 def draw(image: ImageArray, instances: Instances, colour_by: ColourBy = "instance") -> ImageArray:
-    """Draw instances over a copy of their picture.
+    """Draw instances over a copy of their picture, as ``draw_onto`` does.
 
     Args:
         image: (H, W, 3) uint8 RGB, the picture of the instances.
-        instances: what to draw; instances without a mask pixel are shown by their box.
+        instances: what to draw.
         colour_by: a colour for each instance, or for each class.
 
     Returns:
-        (H, W, 3) uint8 RGB. Line width and text size follow the size of the picture. In a
-        crowd, labels that would hide better ones are left out.
+        (H, W, 3) uint8 RGB.
 
     Raises:
         ImageError: the picture has another size than the one the instances were found in.
         OptionError: an unknown ``colour_by``.
     """
-    if image.shape != (instances.height, instances.width, 3):
+    canvas = image.copy()
+    draw_onto(canvas, instances, colour_by)
+    return canvas
+
+
+def draw_onto(canvas: ImageArray, instances: Instances, colour_by: ColourBy = "instance") -> None:
+    """Draw instances into the picture itself, (H, W, 3) uint8 RGB, C-contiguous.
+
+    Line width and text size follow the size of the picture. Instances without a mask pixel are
+    shown by their box. In a crowd, labels that would hide better ones are left out. Takes about
+    3 bytes a pixel. Raises what ``draw`` raises.
+    """
+    if canvas.shape != (instances.height, instances.width, 3):
         raise ImageError(
             f"the instances are of a picture of {instances.width}x{instances.height}, "
-            f"but the array to draw on has shape {image.shape}; give the same picture"
+            f"but the array to draw on has shape {canvas.shape}; give the same picture"
         )
     if colour_by not in get_args(ColourBy):
         raise OptionError(f"colour_by must be 'instance' or 'class', got {colour_by!r}")
     keys = instances.class_indices if colour_by == "class" else range(len(instances))
     colours = [PALETTE[int(key) % len(PALETTE)] for key in keys]
-    canvas = image.copy()
     areas = instances.areas
-    # Small instances come last, so that they stay visible on large ones.
+    # Small instances stay visible on large ones.
     order = np.argsort(-areas, kind="stable").tolist()
-    for i in order:
-        _tint(canvas, image, instances.roi(i), colours[i])
-    width = max(1, round(min(image.shape[:2]) / 320))
+    tinted = np.zeros(canvas.shape[:2], dtype=bool)
+    for i in reversed(order):
+        _tint(canvas, tinted, instances.roi(i), colours[i])
+    del tinted
+    width = max(1, round(min(canvas.shape[:2]) / 320))
     for i in order:
         lines = _outlines(instances.roi(i)) if areas[i] else [_rectangle(instances.boxes[i])]
         points = [np.round(line * 2**_SUBPIXEL_BITS).astype(np.int32) for line in lines]
         cv2.polylines(canvas, points, True, colours[i], width, cv2.LINE_AA, _SUBPIXEL_BITS)
     draw_chips(canvas, [_chip(instances, i, colours[i]) for i in range(len(instances))])
-    return canvas
 
 
-def _tint(canvas: ImageArray, image: ImageArray, roi: Roi, colour: Colour) -> None:
-    """Tint the picture itself, so that colours of overlapping masks do not turn to mud."""
+def _tint(canvas: ImageArray, tinted: npt.NDArray[np.bool_], roi: Roi, colour: Colour) -> None:
+    """Tint what no smaller mask has ``tinted``, as colours on colours would turn to mud."""
     rows, columns = roi.bitmap.shape
-    if rows and columns:
-        part = slice(roi.y, roi.y + rows), slice(roi.x, roi.x + columns)
-        solid = np.full_like(image[part], colour)
-        tinted = cv2.addWeighted(image[part], 1 - _TINT, solid, _TINT, 0)
-        np.copyto(canvas[part], tinted, where=roi.bitmap[:, :, None])
+    # Some rows at a time: the mask may fill a picture of 100 megapixels.
+    step = max(1, _STRIP_PIXELS // max(1, columns))
+    for y in range(0, rows if columns else 0, step):
+        bitmap = roi.bitmap[y : y + step]
+        part = slice(roi.y + y, roi.y + y + len(bitmap)), slice(roi.x, roi.x + columns)
+        free = bitmap & ~tinted[part]
+        solid = np.full_like(canvas[part], colour)
+        mixed = cv2.addWeighted(canvas[part], 1 - _TINT, solid, _TINT, 0)
+        np.copyto(canvas[part], mixed, where=free[:, :, None])
+        tinted[part] |= bitmap
 
 
 def _outlines(roi: Roi) -> list[npt.NDArray[np.float64]]:
     """Closed lines (P, 2) through the centres of the mask's border pixels, holes included."""
-    bitmap = np.pad(roi.bitmap.view(np.uint8), 1)
+    bitmap = roi.bitmap.view(np.uint8)
     contours, _ = cv2.findContours(bitmap, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    corner = np.array([roi.x - 1, roi.y - 1])
+    corner = np.array([roi.x, roi.y])
     return [corner + _smooth(contour.reshape(-1, 2).astype(np.float64)) for contour in contours]
 
 

@@ -1,12 +1,15 @@
 """Any picture that Pillow can read, or an array, as one RGB array."""
 
 import io
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from mobileyolact.errors import ImageError
 
@@ -14,9 +17,12 @@ ImageArray = npt.NDArray[np.uint8]
 Source = str | Path | bytes | npt.NDArray[np.generic] | Image.Image
 
 MAX_PIXELS = 100_000_000
+_STRIP_PIXELS = 2**20
 
 
-def open_image(source: Source, max_pixels: int = MAX_PIXELS) -> ImageArray:
+def open_image(
+    source: Source, max_pixels: int = MAX_PIXELS, note: Callable[[str], None] | None = None
+) -> ImageArray:
     """Read a picture as RGB.
 
     Args:
@@ -24,11 +30,16 @@ def open_image(source: Source, max_pixels: int = MAX_PIXELS) -> ImageArray:
             (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA of uint8, uint16 or bool.
         max_pixels: larger pictures are refused before they are decoded. Pillow's own limit of
             179 million pixels stays in force for files.
+        note: is told in a sentence when only the first of several frames is taken.
 
     Returns:
         (H, W, 3) uint8 RGB, C-contiguous. EXIF orientation is applied, transparency is laid
-        over white, 16-bit values are divided by 257, and of an animation the first frame is
-        taken. An array that has this form already is returned as it is, not copied.
+        over white, grey values of 16 bits are divided by 257 (of colours with 16 bits Pillow
+        gives the upper 8), and of an animation the first frame is taken. An array that has
+        this form already is returned as it is, not copied.
+
+        A picture of 100 megapixels takes 700 MB at most while it is read, and then 300 MB;
+        a progressive JPEG takes up to 600 MB more.
 
     Raises:
         ImageError: missing, not a picture, damaged, empty, or too large.
@@ -36,27 +47,48 @@ def open_image(source: Source, max_pixels: int = MAX_PIXELS) -> ImageArray:
     if isinstance(source, np.ndarray):
         return _from_array(source, max_pixels)
     if isinstance(source, Image.Image):
-        return _from_pillow(source, "the Pillow image", max_pixels)
+        return _upright(*_read(source, "the Pillow image", max_pixels, note))
     if isinstance(source, bytes):
-        return _from_file(io.BytesIO(source), f"the {len(source)} bytes given", max_pixels)
+        return _from_file(io.BytesIO(source), f"the {len(source)} bytes given", max_pixels, note)
     if not isinstance(source, str | Path):
         raise ImageError(
             f"a picture cannot be read from {type(source).__name__}; "
             "give a path, bytes, an array or a Pillow image"
         )
-    path = Path(source)
-    if path.is_dir():
-        raise ImageError(f"{path} is a folder; give the path of a picture in it")
+    with open_file(Path(source), "picture") as file:
+        return _from_file(file, str(source), max_pixels, note)
+
+
+@contextmanager
+def open_file(path: Path, kind: str) -> Iterator[IO[bytes]]:
+    """Open a regular file with something in it for reading; ``kind`` is "picture", say.
+
+    Raises:
+        ImageError: there is none, or it cannot be read.
+    """
     try:
-        with path.open("rb") as file:
-            return _from_file(file, str(path), max_pixels)
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise ImageError(f"{path} is a folder; give the path of a {kind} in it")
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for who writes to it
+            raise ImageError(f"{path} is a device or a pipe; give the path of a regular file")
+        if status.st_size == 0:
+            raise ImageError(f"{path} is empty, a file of 0 bytes; copy it again")
+        file = path.open("rb")
     except FileNotFoundError:
-        raise ImageError(f"there is no picture at {path}; check the path") from None
+        if path.is_symlink():
+            raise ImageError(f"the link {path} leads nowhere; check what it points to") from None
+        raise ImageError(f"there is no {kind} at {path}; check the path") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL character in the path
-        raise ImageError(f"cannot read {path}: {error}") from None
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"cannot read {path}: {reason}") from None
+    with file:
+        yield file
 
 
-def _from_file(file: IO[bytes], where: str, max_pixels: int) -> ImageArray:
+def _from_file(
+    file: IO[bytes], where: str, max_pixels: int, note: Callable[[str], None] | None
+) -> ImageArray:
     try:
         image = Image.open(file)
     except UnidentifiedImageError:
@@ -67,51 +99,104 @@ def _from_file(file: IO[bytes], where: str, max_pixels: int) -> ImageArray:
         raise ImageError(f"{where} is too large: {error}") from None
     except Exception as error:  # plug-ins raise whatever a damaged header leads them to
         raise ImageError(f"{where} is damaged: {error}; save it again") from None
-    with image:
-        return _from_pillow(image, where, max_pixels)
-
-
-def _from_pillow(image: Image.Image, where: str, max_pixels: int) -> ImageArray:
-    _check_size(image.height, image.width, where, max_pixels)
     try:
+        pixels, orientation = _read(image, where, max_pixels, note)
+    finally:
+        image.close()  # frees its pixels, before they are turned
+    return _upright(pixels, orientation)
+
+
+def _read(
+    image: Image.Image, where: str, max_pixels: int, note: Callable[[str], None] | None
+) -> tuple[ImageArray, int]:
+    """The pixels of the first frame as they are stored, and their EXIF orientation."""
+    check_size(image.height, image.width, where, max_pixels)
+    try:
+        # A phone's JPEG may hold a second picture, such as its depth; nobody calls that a frame.
+        if note and image.format != "MPO" and getattr(image, "is_animated", False):
+            note(f"{where} has several frames; only the first is taken")
         image.load()
-        return _to_rgb(_upright(image))
+        return _to_rgb(image), _orientation(image)
     except Exception as error:  # as above: truncated data, broken palettes, odd modes
         raise ImageError(f"{where} is damaged: {error}; save it again") from None
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _orientation(image: Image.Image) -> int:
     try:
-        if image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
-            return image
-        return ImageOps.exif_transpose(image)
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # damaged EXIF says nothing about the picture, which is loaded by now
-        return image
+        return 1
+
+
+def _upright(pixels: ImageArray, orientation: int) -> ImageArray:
+    """Undo what EXIF says the camera did; 2 to 8, anything else is upright already."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
 
 
 def _to_rgb(image: Image.Image) -> ImageArray:
-    if image.mode == "RGB":
-        return np.ascontiguousarray(image)
     if image.mode in ("F", "I") or image.mode.startswith("I;"):
-        return _from_array(_to_16_bit(np.asarray(image)), image.width * image.height)
+        low, high = _grey_range(image)
+        return _in_strips(image, lambda strip: _to_8_bit(np.asarray(strip), low, high))
     if image.mode == "LAB":
         lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        converted = ImageCms.profileToProfile(image, lab, rgb, outputMode="RGB")
-        return np.ascontiguousarray(converted)
+        return _in_strips(
+            image, lambda strip: ImageCms.profileToProfile(strip, lab, rgb, outputMode="RGB")
+        )
+    return _in_strips(image, _colours)
+
+
+def _colours(image: Image.Image) -> npt.NDArray[Any]:
+    if image.mode == "RGB":
+        return np.asarray(image)
     if image.mode == "La":  # Pillow knows one way only out of premultiplied grey
         image = image.convert("LA")
     if image.has_transparency_data:
         return _over_white(np.asarray(image.convert("RGBA")))
-    return np.ascontiguousarray(image.convert("RGB"))
+    return np.asarray(image.convert("RGB"))
 
 
-def _to_16_bit(values: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
-    """Grey values of 16 bits as they are; other ranges stretched from darkest to brightest."""
+def _in_strips(image: Image.Image, convert: Callable[[Image.Image], Any]) -> ImageArray:
+    """Convert some rows at a time, so that a large picture is not in memory many times."""
+    pixels = np.empty((image.height, image.width, 3), dtype=np.uint8)
+    top = 0
+    for strip in _strips(image):
+        pixels[top : top + strip.height] = convert(strip)
+        top += strip.height
+    return pixels
+
+
+def _strips(image: Image.Image) -> Iterator[Image.Image]:
+    rows = max(1, _STRIP_PIXELS // image.width)
+    if rows >= image.height:
+        yield image
+        return
+    for top in range(0, image.height, rows):
+        yield image.crop((0, top, image.width, min(top + rows, image.height)))
+
+
+def _grey_range(image: Image.Image) -> tuple[float, float]:
+    """Grey of 16 bits is taken as it is, other ranges from their darkest to their brightest."""
+    bounds = []
+    for strip in _strips(image):
+        values = np.asarray(strip)
+        finite = np.where(np.isfinite(values), values, 0)
+        bounds += [float(finite.min()), float(finite.max())]
+    low, high = min(bounds), max(bounds)
+    if image.mode == "F" or low < 0 or high > 65535:
+        return low, high
+    return 0, 65535
+
+
+def _to_8_bit(values: npt.NDArray[Any], low: float, high: float) -> npt.NDArray[np.uint8]:
     grey = np.where(np.isfinite(values), values, 0).astype(np.float64)
-    low, high = float(grey.min()), float(grey.max())
-    if values.dtype.kind == "f" or low < 0 or high > 65535:
-        grey = (grey - low) * (65535 / (high - low or 1.0))
-    return grey.round().astype(np.uint16)
+    scaled = (grey - low) * (255 / (high - low or 1.0))
+    return np.asarray(scaled.round().astype(np.uint8)[:, :, None])
 
 
 def _from_array(array: npt.NDArray[np.generic], max_pixels: int) -> ImageArray:
@@ -122,7 +207,7 @@ def _from_array(array: npt.NDArray[np.generic], max_pixels: int) -> ImageArray:
             f"an array of shape {array.shape} is no picture; "
             "give (H, W), (H, W, 3) RGB or (H, W, 4) RGBA"
         )
-    _check_size(array.shape[0], array.shape[1], "the array", max_pixels)
+    check_size(array.shape[0], array.shape[1], "the array", max_pixels)
     if array.dtype == np.uint16:
         pixels = ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
     elif array.dtype == np.bool_:
@@ -142,7 +227,8 @@ def _over_white(rgba: ImageArray) -> ImageArray:
     return ((blended + 127) // 255).astype(np.uint8)
 
 
-def _check_size(height: int, width: int, where: str, max_pixels: int) -> None:
+def check_size(height: int, width: int, where: str, max_pixels: int) -> None:
+    """Raise ImageError where there is no pixel, or are more than ``max_pixels``."""
     if height == 0 or width == 0:
         raise ImageError(f"{where} is empty: {width}x{height} pixels")
     if height * width > max_pixels:

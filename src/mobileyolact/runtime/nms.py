@@ -65,7 +65,7 @@ def fast_nms(
     threshold: float,
     limit: int | None = None,
 ) -> IndexArray:
-    """Fast NMS of YOLACT (arXiv:1904.02689, section 3.5).
+    """Fast NMS of YOLACT (arXiv:1904.02689, section 5).
 
     A box is dropped where any better box of its class conflicts with it, even one that is
     itself dropped; of each class only the best 200 boxes take part. Arguments and result as

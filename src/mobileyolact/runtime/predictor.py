@@ -16,6 +16,9 @@ from mobileyolact.runtime.instances import Instances
 from mobileyolact.runtime.postprocess import PostprocessOptions, postprocess
 from mobileyolact.runtime.preprocess import preprocess
 
+# The kind of file that a backend other than the usual one asks of the zoo.
+_KINDS: dict[str, zoo.Kind] = {"ncnn": "ncnn", "torchscript": "torchscript"}
+
 
 class Timings(NamedTuple):
     """Wall time of one prediction in milliseconds; masks count as postprocessing."""
@@ -35,8 +38,8 @@ class Predictor:
     Args:
         model: a name of the zoo, the path of a model file, or an opened backend, which then
             belongs to the predictor.
-        backend: ``onnxruntime`` or ``ncnn``; ``None`` chooses by the file, and onnxruntime for a
-            name.
+        backend: ``onnxruntime``, ``ncnn`` or ``torchscript``; ``None`` chooses by the file, and
+            onnxruntime for a name.
         threads: threads of the engine; ``None`` is one.
         **overrides: fields of ``PostprocessOptions`` that replace the model's defaults.
 
@@ -53,7 +56,7 @@ class Predictor:
         **overrides: Any,
     ) -> None:
         if isinstance(model, str | Path):
-            path = zoo.resolve(model, "ncnn" if backend == "ncnn" else None)
+            path = zoo.resolve(model, _KINDS.get(backend or ""))
             self.backend = open_backend(path, backend, threads)
         else:
             if backend is not None or threads is not None:

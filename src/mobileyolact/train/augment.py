@@ -21,8 +21,9 @@ Affine = NDArray[np.float64]
 class Warped:
     """What is left of a label: box (4,) xyxy in input pixels, and the part of its mask in view.
 
-    ``mask`` (h, w) uint8 at input resolution lies with its first pixel at ``corner`` (x, y); all
-    four are multiples of 4. ``None`` where the label has no segmentation.
+    ``mask`` (h, w) uint8 at input resolution lies with its first pixel at ``corner`` (x, y). It
+    covers whole prototype cells, so all four are multiples of 4 unless the input ends before.
+    ``None`` where the label has no segmentation.
     """
 
     class_index: int
@@ -38,13 +39,18 @@ class Warped:
         return slice(y, y + height), slice(x, x + width)
 
     def covered(self, size: tuple[int, int]) -> NDArray[np.uint8]:
-        """The covered share (H / 4, W / 4) of each prototype cell of an input ``size``, 255 all."""
-        cells = np.zeros((size[0] // 4, size[1] // 4), np.uint8)
+        """The covered share of each prototype cell of an input ``size``, 255 all of it.
+
+        Its shape is (H / 4, W / 4), rounded up.
+        """
+        cells = np.zeros((-(-size[0] // 4), -(-size[1] // 4)), np.uint8)
         if self.mask is not None:
-            height, width = self.mask.shape
-            small = cv2.resize(self.mask, (width // 4, height // 4), interpolation=cv2.INTER_AREA)
-            rows, columns = (slice(s.start // 4, s.stop // 4) for s in self.region)
-            cells[rows, columns] = small
+            mask, (height, width) = self.mask, self.mask.shape
+            if height % 4 or width % 4:
+                mask = np.pad(mask, ((0, -height % 4), (0, -width % 4)), "edge")
+            shape = mask.shape[1] // 4, mask.shape[0] // 4
+            rows, columns = (slice(s.start // 4, -(-s.stop // 4)) for s in self.region)
+            cells[rows, columns] = cv2.resize(mask, shape, interpolation=cv2.INTER_AREA)
         return cells
 
 
@@ -97,7 +103,10 @@ def warp_label(
     if label.segmentation is None:
         return Warped(label.class_index, box.astype(np.float32), None)
     left, top = (int(v) // 4 * 4 for v in box[:2])
-    right, bottom = (-int(-v // 4) * 4 for v in box[2:])
+    # Whole cells, as far as the input goes.
+    right, bottom = (
+        min(-int(-v // 4) * 4, end) for v, end in zip(box[2:], size[::-1], strict=True)
+    )
     shifted = matrix - np.array([[0, 0, left], [0, 0, top]])
     whole_mask = label.mask(*shape).view(np.uint8) * np.uint8(255)
     mask = warp(whole_mask, shifted, (bottom - top, right - left), 0)

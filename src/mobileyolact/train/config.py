@@ -32,7 +32,9 @@ class TrainConfig:
     running statistics of loaded norms. ``zoom`` is the range of the random scale, ``aspect`` the
     largest stretch of width against height, ``flip`` a probability, ``colour`` the strength of
     the photometric changes in 0..1, ``copy_paste`` the probability that objects of another
-    picture are laid over one. ``workers`` are processes that prepare batches ahead; 0
+    picture are laid over one. ``multi_scale``
+    varies the input size from one iteration to the next by up to this share of the preset's, in
+    steps of 32 pixels. ``workers`` are processes that prepare batches ahead; 0
     prepares them in the loop.
 
     Raises:
@@ -55,12 +57,15 @@ class TrainConfig:
     flip: float = 0.5
     colour: float = 0.5
     copy_paste: float = 0.0
+    multi_scale: float = 0.0
     class_weight: float = 1.0
     box_weight: float = 2.0
     dfl_weight: float = 0.25
     mask_bce_weight: float = 1.0
     mask_dice_weight: float = 1.0
     teacher_weight: float = 1.0
+    teacher_mask_weight: float = 1.0
+    teacher_feature_weight: float = 0.0
     validate_every: int = 100
     checkpoint_every: int = 50
     workers: int = 0
@@ -84,6 +89,7 @@ class TrainConfig:
         _require("gradient_clip", self.gradient_clip, self.gradient_clip > 0, "above 0")
         for name in ("flip", "colour", "copy_paste"):
             _require(name, getattr(self, name), getattr(self, name) <= 1, "between 0 and 1")
+        _require("multi_scale", self.multi_scale, self.multi_scale <= 0.5, "between 0 and 0.5")
         _require("ema_decay", self.ema_decay, self.ema_decay < 1, "below 1")
 
     @classmethod

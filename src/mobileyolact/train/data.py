@@ -1,6 +1,7 @@
 """From labels to batches: which pictures, how augmented, as a pure function of the iteration."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -27,6 +28,8 @@ from mobileyolact.train.paste import choose, occlude, paste
 # (repeat factor sampling of LVIS, arXiv:1908.03195, appendix C).
 BALANCE_THRESHOLD = 0.05
 
+SIZE_STEP = 32  # what the neck adds up fits together at multiples of it
+
 
 @dataclass
 class Batch:
@@ -35,10 +38,10 @@ class Batch:
     ``images`` (B, 3, H, W) uint8, and float32 normalised by ``mean`` and ``std`` (3,) after ``to``,
     since bytes travel between processes and to a device in a quarter of the time. ``boxes``
     (M, 4) float32 xyxy in input pixels, ``classes`` (M,) int64 (``CLASS_AGNOSTIC`` for none),
-    ``masks`` (M, H/4, W/4) uint8 covered share, ``has_mask`` (M,) bool, ``image_index`` (M,)
-    int64. ``labelled`` (B, C) bool: classes completely labelled in each picture. ``crowd_masks``
-    (Q, H/4, W/4) uint8 with ``crowd_classes`` and ``crowd_image_index``. ``names``: the
-    pictures' paths.
+    ``masks`` (M, H / 4, W / 4), rounded up, uint8 covered share, ``has_mask`` (M,) bool,
+    ``image_index`` (M,) int64. ``labelled`` (B, C) bool: classes completely labelled in each
+    picture. ``crowd_masks`` (Q, H / 4, W / 4) uint8 with ``crowd_classes`` and
+    ``crowd_image_index``. ``names``: the pictures' paths.
     """
 
     images: Tensor
@@ -86,8 +89,26 @@ class TrainingData:
         """The batch of ``iteration``; of several processes, ``rank`` gets its share of it."""
         size = self.config.batch_size
         first = iteration * size
-        samples = [self.sample(p) for p in range(first + rank, first + size, world)]
-        return self.collate(samples)
+        preset = dataclasses.replace(self.preset, input_size=self.input_size(iteration))
+        positions = range(first + rank, first + size, world)
+        return self.collate([self.sample(p, preset) for p in positions], preset.input_size)
+
+    def input_size(self, iteration: int) -> tuple[int, int]:
+        """Height and width of all inputs of ``iteration``.
+
+        They are the preset's, but with ``multi_scale`` s the height is drawn evenly from the
+        multiples of 32 between 1 - s and 1 + s times the preset's (as in YOLOv2,
+        arXiv:1612.08242, section 2), the same in every process, and the width follows.
+        """
+        (height, width), spread = self.preset.input_size, self.config.multi_scale
+        low, high = ((1 + s) * height / SIZE_STEP for s in (-spread, spread))
+        steps = range(math.ceil(low), math.floor(high) + 1)
+        if not spread or not steps:
+            return height, width
+        # The last word keeps these numbers apart from those that make the pictures.
+        random = np.random.default_rng([self.config.seed, iteration, 0, 1])
+        drawn = SIZE_STEP * int(random.choice(steps))
+        return drawn, SIZE_STEP * round(drawn * width / height / SIZE_STEP)
 
     def order(self, epoch: int) -> np.ndarray:
         """Record indices (epoch_length,) of one epoch, in the order they are drawn."""
@@ -102,33 +123,33 @@ class TrainingData:
         self._order = epoch, np.asarray(random.permutation(drawn))
         return self._order[1]
 
-    def sample(self, position: int) -> tuple[Record, "Sample"]:
-        """The augmented picture at ``position`` of the endless sequence of pictures."""
+    def sample(self, position: int, preset: Preset) -> tuple[Record, "Sample"]:
+        """The augmented picture at ``position`` of the endless sequence, as input of ``preset``."""
         epoch, index = divmod(position, self.epoch_length)
         record = self.dataset.records[self.order(epoch)[index]]
         random = np.random.default_rng([self.config.seed, epoch, index])
-        sample = augment_record(record, self.preset, self.config, random)
+        sample = augment_record(record, preset, self.config, random)
         if random.uniform() < self.config.copy_paste:
             donor = self.dataset.records[random.integers(len(self))]
-            self._paste(sample, record, donor, random)
+            other = augment_record(donor, preset, self.config, random)
+            self._paste(sample, record, other, random)
         return record, sample
 
     def _paste(
-        self, sample: "Sample", record: Record, donor: Record, random: np.random.Generator
+        self, sample: "Sample", record: Record, other: "Sample", random: np.random.Generator
     ) -> None:
-        other = augment_record(donor, self.preset, self.config, random)
         # An object of unknown class would be taught as background wherever classes are labelled.
         taken = [
             found
-            for found in choose(other.objects, self.preset.input_size, random)
+            for found in choose(other.objects, sample.size, random)
             if found.class_index != CLASS_AGNOSTIC or record.exhaustive == frozenset()
         ]
         cover = paste(sample.image, other.image, taken)
         sample.objects = occlude(sample.objects, cover) + taken
         sample.crowds = occlude(sample.crowds, cover)
 
-    def collate(self, samples: list[tuple[Record, "Sample"]]) -> Batch:
-        height, width = self.preset.input_size
+    def collate(self, samples: list[tuple[Record, "Sample"]], input_size: tuple[int, int]) -> Batch:
+        height, width = input_size
         classes = len(self.dataset.classes)
         labelled = np.ones((len(samples), classes), bool)
         for row, (record, _) in zip(labelled, samples, strict=True):
@@ -141,7 +162,7 @@ class TrainingData:
 
         def masks(found: list[tuple[int, Warped]]) -> Tensor:
             covered = [o.covered((height, width)) for _, o in found]
-            nothing = np.zeros((0, height // 4, width // 4), np.uint8)
+            nothing = np.zeros((0, -(-height // 4), -(-width // 4)), np.uint8)
             return torch.from_numpy(np.stack(covered) if covered else nothing)
 
         def integers(values: list[int]) -> Tensor:
@@ -172,6 +193,11 @@ class Sample:
     image: NDArray[np.uint8]
     objects: list[Warped]
     crowds: list[Warped]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the input."""
+        return self.image.shape[0], self.image.shape[1]
 
 
 def augment_record(

@@ -1,25 +1,37 @@
-"""The record of a run: one JSON line an iteration, and TensorBoard scalars where installed."""
+"""The record of a run: one JSON line an iteration; scalars and pictures for TensorBoard, if any."""
 
 import importlib
 import json
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mobileyolact.files import write_beside
 
 LOG_NAME = "log.jsonl"
 
 
+class Show(Protocol):
+    """Makes RGB pictures (H, W, 3) of a batch, and of what a network in eval mode finds."""
+
+    def augmented(self, batch: Any) -> NDArray[np.uint8]: ...
+
+    def predictions(self, network: Any) -> NDArray[np.uint8]: ...
+
+
 class TrainingLog:
     """Appends to ``log.jsonl`` and ``tensorboard/`` of a run's folder; a context manager.
 
     Lines later than ``iteration``, where the run goes on, are dropped first: they belong to
-    iterations that are now done again.
+    iterations that are now done again. ``show`` makes the pictures, which TensorBoard alone gets.
     """
 
-    def __init__(self, directory: Path, iteration: int) -> None:
+    def __init__(self, directory: Path, iteration: int, show: Show | None = None) -> None:
+        self._show = show
         self._path = directory / LOG_NAME
         _keep_until(self._path, iteration)
         self._file = self._path.open("a", encoding="utf-8")
@@ -45,6 +57,18 @@ class TrainingLog:
         if self._board is not None:
             for name, value in values.items():
                 self._board.add_scalar(name, value, iteration)
+
+    def add_augmented(self, batch: Any) -> None:
+        """Record a picture of the run's first batch."""
+        if self._show and self._board is not None:
+            picture = self._show.augmented(batch)
+            self._board.add_image("augmented", picture, 1, dataformats="HWC")
+
+    def add_predictions(self, network: Any, iteration: int) -> None:
+        """Record a picture of what ``network`` finds after ``iteration``."""
+        if self._show and self._board is not None:
+            picture = self._show.predictions(network)
+            self._board.add_image("predictions", picture, iteration, dataformats="HWC")
 
 
 def _keep_until(path: Path, iteration: int) -> None:

@@ -31,9 +31,10 @@ from mobileyolact.train.checkpoint import (
 )
 from mobileyolact.train.config import TrainConfig
 from mobileyolact.train.ema import Ema
-from mobileyolact.train.log import TrainingLog
+from mobileyolact.train.log import Show, TrainingLog
 from mobileyolact.train.parameters import parameter_groups, set_mode, set_trainable
 from mobileyolact.train.prefetch import BatchSource, prefetch
+from mobileyolact.train.processes import mean_over_processes
 from mobileyolact.train.progress import TrainingProgress
 from mobileyolact.train.schedule import rate_factor
 from mobileyolact.train.stopping import StopSignals, TrainingStopped
@@ -65,6 +66,7 @@ def train(
     started: frozenset[str] = frozenset(),
     run: Mapping[str, Any] | None = None,
     validate: Validate | None = None,
+    show: Show | None = None,
     console: Console | None = None,
 ) -> TrainResult:
     """Train ``network`` on ``data`` and keep the best averaged weights in ``directory``.
@@ -83,6 +85,7 @@ def train(
         run: what besides ``config`` must be equal on resuming, by option name.
         validate: the score (higher is better) of a network in eval mode; without it the
             averaged weights of the last checkpoint are the best.
+        show: makes pictures for TensorBoard: of the first batch, and at each validation.
         console: where progress goes; standard error by default.
 
     Raises:
@@ -93,7 +96,7 @@ def train(
     with _flushed_denormals(), StopSignals() as stop:
         trainer = _Trainer(network, losses, config, contract, directory, started, run or {})
         trainer.resume()
-        trainer.go(data, validate, stop, console)
+        trainer.go(data, validate, stop, show, console)
     return TrainResult(trainer.state.iteration, trainer.state.best_score, trainer.best_path)
 
 
@@ -158,6 +161,7 @@ class _Trainer:
         data: BatchSource,
         validate: Validate | None,
         stop: StopSignals,
+        show: Show | None,
         console: Console | None,
     ) -> None:
         """Do the iterations that are left."""
@@ -170,7 +174,7 @@ class _Trainer:
         with ExitStack() as stack:
             screen = console if main else Console(quiet=True)
             progress = stack.enter_context(TrainingProgress(config.iterations, first, screen))
-            log = stack.enter_context(TrainingLog(self.directory, first)) if main else None
+            log = stack.enter_context(TrainingLog(self.directory, first, show)) if main else None
             batches = stack.enter_context(
                 closing(prefetch(data, iterations, rank, world, config.workers))
             )
@@ -180,6 +184,8 @@ class _Trainer:
             stack.callback(self.accelerator.unwrap_model, model, keep_fp32_wrapper=False)
             began = time.monotonic()
             for iteration, batch in zip(iterations, batches, strict=True):
+                if log and not iteration:
+                    log.add_augmented(batch)
                 losses = self._step(model, batch, iteration)
                 done = iteration + 1
                 self.state = dataclasses.replace(self.state, iteration=done)
@@ -195,6 +201,7 @@ class _Trainer:
                     if log:
                         progress.say(f"iteration {done}: validation {score:.4f}")
                         log.add(done, {"validation": score})
+                        log.add_predictions(self.ema.network, done)
                     self._save()
                 elif done % config.checkpoint_every == 0 or last or stopping:
                     if not validate:
@@ -219,21 +226,26 @@ class _Trainer:
         self.optimizer.zero_grad()
         self.accelerator.backward(total)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), config.gradient_clip)
+        own = torch.stack([*terms.values(), norm])
         # One read of all figures: each makes the host wait for the device.
-        *found, gradient = torch.stack([*terms.values(), norm]).tolist()
-        values = dict(zip(terms, found, strict=True))
-        self._require_finite({**values, "gradient": gradient}, batch.names, iteration)
+        *found, gradient = torch.stack([own, mean_over_processes(own)], 1).tolist()
+        values = {name: mean for name, (_, mean) in zip(terms, found, strict=True)}
+        if not all(math.isfinite(value) for value in values.values()):
+            here = {name: value for name, (value, _) in zip(terms, found, strict=True)}
+            raise self._not_finite(here, batch.names, iteration)
+        if not math.isfinite(gradient[0]):
+            raise self._not_finite({"gradient": gradient[0]}, batch.names, iteration)
         self.optimizer.step()
         self.ema.update(self.network, iteration)
         return {"loss": sum(values.values()), **values}
 
-    def _require_finite(self, values: dict[str, float], names: list[str], iteration: int) -> None:
-        bad = [f"{name} {value}" for name, value in values.items() if not math.isfinite(value)]
-        if not self._any(bool(bad)):
-            return
+    def _not_finite(
+        self, here: dict[str, float], names: list[str], iteration: int
+    ) -> TrainingError:
+        bad = [f"{name} {value}" for name, value in here.items() if not math.isfinite(value)]
         if not bad:
-            raise TrainingError("another process of this run met a loss that is not finite")
-        raise TrainingError(
+            return TrainingError("another process of this run met a loss that is not finite")
+        return TrainingError(
             f"the loss is not finite ({', '.join(bad)}) in iteration {iteration + 1} on the "
             f"pictures {', '.join(names)}; check them and their labels "
             f"({self.state_path} keeps the last good state)"

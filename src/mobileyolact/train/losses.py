@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from mobileyolact.labels.dataset import CLASS_AGNOSTIC
 from mobileyolact.model.network import MobileYolact, Outputs
-from mobileyolact.train.assign import Positives, assign
+from mobileyolact.train.assign import CELLS_PER_OBJECT, Positives, assign
 from mobileyolact.train.boxes import (
     cell_centres,
     distances_to_boxes,
@@ -15,8 +15,9 @@ from mobileyolact.train.boxes import (
 )
 from mobileyolact.train.config import TrainConfig
 from mobileyolact.train.data import Batch
+from mobileyolact.train.processes import mean_over_processes, rank_and_world
 
-# They bound memory and time of the mask loss.
+# They bound memory and time of the mask loss, over all processes.
 MASKS_PER_BATCH = 480
 MASKS_PER_PICTURE = 30  # of large batches
 
@@ -26,9 +27,10 @@ def compute_losses(
 ) -> dict[str, Tensor]:
     """Weighted loss terms; their sum is what is minimised.
 
-    With a frozen detector only the mask terms are computed.
+    With a frozen detector only the mask terms are computed. Each of several processes finds its
+    part of every term: their mean is what one process would find for the whole batch.
     """
-    outputs = Outputs(*(o.float() for o in outputs))
+    outputs = in_float32(outputs)
     preset, size = network.preset, (batch.images.shape[2], batch.images.shape[3])
     centres, strides = (t.to(outputs.scores.device) for t in cell_centres(size, preset.strides))
     boxes = distances_to_boxes(expected_distances(outputs.boxes), centres, strides)
@@ -45,6 +47,11 @@ def compute_losses(
     losses["mask_bce"] = config.mask_bce_weight * bce
     losses["mask_dice"] = config.mask_dice_weight * dice
     return losses
+
+
+def in_float32(outputs: Outputs) -> Outputs:
+    """The four outputs as float32, whatever precision the network computes in."""
+    return Outputs(*(o.float() for o in outputs[:4]))
 
 
 def class_loss(scores: Tensor, positives: Positives, batch: Batch, centres: Tensor) -> Tensor:
@@ -67,7 +74,7 @@ def class_loss(scores: Tensor, positives: Positives, batch: Batch, centres: Tens
     weight[at] = 1.0
     error = (target - scores.sigmoid()).abs().square()
     loss = error * functional.binary_cross_entropy_with_logits(scores, target, reduction="none")
-    return (loss * weight).sum() / quality[known].sum().clamp(min=1.0)
+    return (loss * weight).sum() / mean_over_processes(quality[known].sum(), least=1.0)
 
 
 def _inside(mask: Tensor, centres: Tensor, batch: Batch) -> Tensor:
@@ -92,7 +99,7 @@ def box_losses(
     images, cells, objects, quality, _ = positives
     known = batch.classes[objects] != CLASS_AGNOSTIC
     images, cells, objects, quality = (t[known] for t in (images, cells, objects, quality))
-    total = quality.sum().clamp(min=1.0)
+    total = mean_over_processes(quality.sum(), least=1.0)
     true = batch.boxes[objects]
     overlap = ((1 - giou(boxes[images, cells], true)) * quality).sum() / total
 
@@ -118,20 +125,13 @@ def mask_losses(
         coefficients: (B, N, K) after their activation.
         prototypes: (B, K, h, w).
     """
-    usable = batch.has_mask[positives.objects]
-    order = torch.where(usable, positives.ranks, len(positives.ranks) + 10_000)
-    most = max(MASKS_PER_BATCH, MASKS_PER_PICTURE * len(prototypes))
-    chosen = order.argsort(stable=True)[: min(most, int(usable.sum()))]
+    chosen = within_budget(positives, batch.has_mask[positives.objects], len(prototypes))
+    number = mean_over_processes(prototypes.new_tensor(len(chosen)), least=1.0)
     if not len(chosen):
         nothing = 0.0 * (coefficients.sum() + prototypes.sum())
         return nothing, nothing
-    chosen = chosen[positives.images[chosen].argsort(stable=True)]  # image by image
     images, cells, objects = (t[chosen] for t in positives[:3])
-    counts = torch.bincount(images, minlength=len(prototypes)).tolist()
-    rows = coefficients[images, cells].split(counts)
-    logits = torch.cat(
-        [row @ prototype.flatten(1) for row, prototype in zip(rows, prototypes, strict=True)]
-    ).unflatten(1, prototypes.shape[2:])
+    logits = mask_logits(coefficients, prototypes, images, cells)
     truth = batch.masks[objects].to(logits) / 255
     inside = box_coverage(batch.boxes[objects], prototypes.shape[2:], batch.images.shape[2:])
     area = inside.sum((1, 2)).clamp(min=1e-6)
@@ -141,7 +141,48 @@ def mask_losses(
     overlap = 2 * (probability * truth * inside).sum((1, 2)) + 1
     total = ((probability.square() + truth.square()) * inside).sum((1, 2)) + 1
     dice = 1 - overlap / total
-    return bce.mean(), dice.mean()
+    return bce.sum() / number, dice.sum() / number
+
+
+def mask_logits(coefficients: Tensor, prototypes: Tensor, images: Tensor, cells: Tensor) -> Tensor:
+    """Masks (P, h, w) as logits of the cells (P,) in ``images`` (P,), which have to be in order.
+
+    Args:
+        coefficients: (B, N, K) after their activation.
+        prototypes: (B, K, h, w).
+    """
+    counts = torch.bincount(images, minlength=len(prototypes)).tolist()
+    rows = coefficients[images, cells].split(counts)
+    return torch.cat(
+        [row @ prototype.flatten(1) for row, prototype in zip(rows, prototypes, strict=True)]
+    ).unflatten(1, prototypes.shape[2:])
+
+
+def within_budget(positives: Positives, usable: Tensor, pictures: int) -> Tensor:
+    """Which of the ``usable`` (P,) positives teach their masks: indices, image by image.
+
+    The best cell of every object comes first, then every second best, and so on, until the whole
+    batch has its share. Processes tell each other how many they have of each, so that together
+    they choose what one process would.
+
+    Args:
+        pictures: how many pictures of the batch this process has.
+    """
+    rank, world = rank_and_world()
+    found = usable.nonzero()[:, 0]
+    group = positives.ranks[found] * pictures + positives.images[found]
+    own = torch.bincount(group, minlength=CELLS_PER_OBJECT * pictures)
+    counts = own.new_zeros(CELLS_PER_OBJECT, pictures, world)  # picture i is i * world + rank
+    counts[..., rank] = own.view(-1, pictures)
+    counts = (mean_over_processes(counts) * world).round().long()
+    most = max(MASKS_PER_BATCH, MASKS_PER_PICTURE * pictures * world)
+    before = counts.flatten().cumsum(0).view_as(counts) - counts
+    room = (most - before)[..., rank].flatten()
+
+    order = group.argsort(stable=True)
+    place = torch.arange(len(order), device=order.device) - (own.cumsum(0) - own)[group[order]]
+    chosen = found[order[place < room[group[order]]]]
+    return chosen[positives.images[chosen].argsort(stable=True)]
 
 
 def box_coverage(boxes: Tensor, shape: torch.Size, input_shape: torch.Size) -> Tensor:

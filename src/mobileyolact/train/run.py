@@ -11,25 +11,25 @@ from typing import Any
 import torch
 
 import mobileyolact
-from mobileyolact.contract import ClassInfo, ModelContract
-from mobileyolact.errors import LabelError
+from mobileyolact.contract import ModelContract
+from mobileyolact.errors import OptionError
 from mobileyolact.evaluate.evaluator import Evaluation, evaluate, evaluation_predictor
-from mobileyolact.labels.check import LabelCounts, check_labels
-from mobileyolact.labels.dataset import Dataset, match_name, merge
-from mobileyolact.labels.formats import read_labels
+from mobileyolact.labels.dataset import Dataset
 from mobileyolact.model.backend import TorchBackend
 from mobileyolact.model.network import MobileYolact
-from mobileyolact.model.presets import get_preset
+from mobileyolact.model.presets import Preset, get_preset
+from mobileyolact.train import losses, yolact_losses
 from mobileyolact.train.config import TrainConfig
 from mobileyolact.train.data import TrainingData
 from mobileyolact.train.distil import taught_by
-from mobileyolact.train.loop import train
-from mobileyolact.train.losses import compute_losses
+from mobileyolact.train.loop import Losses, train
+from mobileyolact.train.material import listed, read_material
+from mobileyolact.train.pictures import TrainingPictures
 from mobileyolact.train.processes import joined_processes, local_processes
-from mobileyolact.train.start import Start, make_start
+from mobileyolact.train.start import Start, default_start, make_start
+from mobileyolact.train.teacher import Teacher
 
 _MOST_WORKERS = 8
-_MOST_PROBLEMS = 5
 
 
 def run_training(
@@ -39,8 +39,9 @@ def run_training(
     val: Path | None = None,
     images: Path | None = None,
     preset: str = "n-416",
-    init: str = "coco",
+    init: str | None = None,
     teacher: str | None = None,
+    unlabelled: Sequence[Path] = (),
     threads: int | None = None,
     options: dict[str, Any] | None = None,
     say: Callable[[str], None] = print,
@@ -53,8 +54,11 @@ def run_training(
         val: label file of the validation pictures; decides which weights are the best.
         images: the folder of the pictures where they do not lie beside the labels.
         preset: name of the network.
-        init: ``coco``, ``imagenet``, ``none`` or a checkpoint's path.
-        teacher: ``coco`` or a checkpoint; detections are learnt from it, masks from the labels.
+        init: ``coco``, ``imagenet``, ``none`` or a checkpoint's path; by default ``coco`` where
+            the preset has that start.
+        teacher: ``coco`` or a checkpoint; detections are learnt from it, masks from the labels
+            and, where there are none, from it too.
+        unlabelled: folders of more pictures, which a teacher alone says something about.
         threads: torch's threads on the CPU during this call; ``None`` leaves its own default.
         options: fields of ``TrainConfig`` to set by hand.
         say: prints a line.
@@ -66,19 +70,26 @@ def run_training(
         if not main:
             say = _say_nothing
         network_preset = get_preset(preset)
-        dataset = merge([read_labels(path, images) for path in data])
-        counts = [f"data: {_counts(check_labels(dataset))} of {_names(dataset.classes)}"]
-        validation = None if val is None else read_labels(val, images)
-        if validation is not None:
-            counts.append(f"validation: {_counts(check_labels(validation))}")
-            _require_common_class(dataset, validation)
-        counts += _problems([*dataset.problems, *(validation.problems if validation else ())])
-        workers = {"workers": _spare_workers()}
-        config = TrainConfig.for_images(len(dataset.records), **{**workers, **(options or {})})
+        init = init or default_start(network_preset)
+        master = None if teacher is None else Teacher.load(teacher)
+        known = None if master is None else master.contract.classes
+        material = read_material(data, val, images, unlabelled, known)
+        dataset, validation = material.dataset, material.validation
+        defaults: dict[str, Any] = {"workers": _spare_workers()}
+        if master is not None:
+            master = master.of(dataset.classes, network_preset)
+            # With the teacher's own backbone its detections hold the features well enough.
+            new = master.network.preset.backbone != network_preset.backbone
+            defaults["teacher_feature_weight"] = float(new)
+        config = TrainConfig.for_images(len(dataset.records), **{**defaults, **(options or {})})
+        if config.multi_scale and network_preset.anchor_ratios:
+            raise OptionError(
+                f"preset {preset} has anchors for one input size; leave out multi_scale"
+            )
         start = make_start(network_preset, init, dataset.classes, config.seed)
-        losses = compute_losses if teacher is None else taught_by(teacher, dataset.classes)
-        contract = _with_provenance(start.contract, dataset, data, init)
-        for line in [*counts, *describe(start, config, init, directory)]:
+        terms = losses_for(network_preset) if master is None else taught_by(master, start.network)
+        contract = _with_provenance(start.contract, dataset, data, init, teacher)
+        for line in [*material.lines, *describe(start, config, init, directory, master)]:
             say(line)
 
         def measure(network: MobileYolact, its_contract: ModelContract) -> Evaluation:
@@ -93,7 +104,7 @@ def run_training(
         result = train(
             start.network,
             TrainingData(dataset, network_preset, config),
-            losses,
+            terms,
             config,
             contract,
             directory,
@@ -106,6 +117,7 @@ def run_training(
                 "val": validation and fingerprint(validation),
             },
             validate=None if validation is None else mask_ap,
+            show=TrainingPictures(contract, () if validation is None else validation.records),
         )
         if main and validation is not None:
             backend = TorchBackend.open(result.best)
@@ -114,21 +126,32 @@ def run_training(
         say(f"best weights: {result.best}")
 
 
-def describe(start: Start, config: TrainConfig, init: str, directory: Path) -> list[str]:
+def losses_for(preset: Preset) -> Losses:
+    """The losses of the networks of ``preset``."""
+    return yolact_losses.compute_losses if preset.anchor_ratios else losses.compute_losses
+
+
+def describe(
+    start: Start, config: TrainConfig, init: str, directory: Path, teacher: Teacher | None = None
+) -> list[str]:
     """What is going to be trained and from where, one line a topic."""
     millions = sum(p.numel() for p in start.network.parameters()) / 1e6
     name = start.contract.name
     lines = [f"model: {name}, {millions:.2f} M parameters, freeze {config.freeze}"]
-    if start.matched:
-        lines.append(f"start: {init}, which knows {_listed(start.matched)}")
-    else:
-        lines.append(f"start: {init}")
+    knows = f", which knows {listed(start.matched)}" if start.matched else ""
+    backbone = ", backbone from ImageNet" if start.imagenet and init != "imagenet" else ""
+    lines.append(f"start: {init}{knows}{backbone}")
     if start.new:
-        lines.append(f"new classes: {_listed(start.new)}")
+        lines.append(f"new classes: {listed(start.new)}")
     if start.partial:
-        lines.append(f"partly loaded: {_listed(_layers(start.partial))}")
+        lines.append(f"partly loaded: {listed(_layers(start.partial))}")
     if start.started and start.random:
-        lines.append(f"not loaded: {_listed(_layers(start.random))}")
+        lines.append(f"not loaded: {listed(_layers(start.random))}")
+    if teacher is not None:
+        weights = (config.teacher_weight, config.teacher_mask_weight, config.teacher_feature_weight)
+        parts = zip(("detections", "masks", "features"), weights, strict=True)
+        taught = ", ".join(f"{part} ({weight:g})" for part, weight in parts if weight)
+        lines.append(f"teacher: {teacher.contract.name}, of its {taught or 'nothing'}")
     lines.append(
         f"run: {config.iterations} iterations of {config.batch_size} pictures, "
         f"seed {config.seed}, into {directory}"
@@ -144,43 +167,20 @@ def fingerprint(dataset: Dataset) -> str:
 
 
 def _with_provenance(
-    contract: ModelContract, dataset: Dataset, data: Sequence[Path], init: str
+    contract: ModelContract,
+    dataset: Dataset,
+    data: Sequence[Path],
+    init: str,
+    teacher: str | None,
 ) -> ModelContract:
     provenance = {
         "package": f"mobileyolact {mobileyolact.__version__}",
         "start": Path(init).name,
         "data": [path.name for path in data],
         "images": len(dataset.records),
+        **({} if teacher is None else {"teacher": Path(teacher).name}),
     }
     return dataclasses.replace(contract, provenance=provenance)
-
-
-def _counts(counts: LabelCounts) -> str:
-    return f"{counts.images} pictures with {counts.objects} labels"
-
-
-def _problems(problems: Sequence[str]) -> list[str]:
-    lines = [f"left out: {problem}" for problem in problems[:_MOST_PROBLEMS]]
-    if len(problems) > _MOST_PROBLEMS:
-        lines.append(f"left out: {len(problems) - _MOST_PROBLEMS} more")
-    return lines
-
-
-def _require_common_class(dataset: Dataset, validation: Dataset) -> None:
-    if all(match_name(info.name, dataset.classes) is None for info in validation.classes):
-        raise LabelError(
-            f"{validation.source} has no class of the training labels, but "
-            f"{_names(validation.classes)}; give validation labels of the same classes"
-        )
-
-
-def _names(classes: Sequence[ClassInfo]) -> str:
-    return f"{len(classes)} classes ({_listed([c.name for c in classes])})"
-
-
-def _listed(names: Sequence[str], most: int = 8) -> str:
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 def _layers(tensors: Sequence[str]) -> list[str]:

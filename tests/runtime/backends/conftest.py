@@ -1,6 +1,7 @@
 """A network small enough to be computed by hand, as files of every engine."""
 
 import dataclasses
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,11 @@ class TinyNetwork:
         return RawOutputs(*rows, parts["prototypes"][0][None])
 
     def write(self, backend: str, folder: Path) -> Path:
-        return {"onnxruntime": self._write_onnx, "ncnn": self._write_ncnn}[backend](folder)
+        return {
+            "onnxruntime": self._write_onnx,
+            "ncnn": self._write_ncnn,
+            "torchscript": self._write_torchscript,
+        }[backend](folder)
 
     def _write_onnx(self, folder: Path) -> Path:
         onnx = pytest.importorskip("onnx")
@@ -93,6 +98,33 @@ class TinyNetwork:
         path.write_text(f"7767517\n{len(layers)} {len(blobs)}\n" + "\n".join(layers) + "\n")
         (folder / "tiny.ncnn.bin").write_bytes(data)
         (folder / "tiny.ncnn.json").write_text(self.contract.to_json())
+        return path
+
+    def _write_torchscript(self, folder: Path) -> Path:
+        torch = pytest.importorskip("torch")
+        tensors = {
+            key: (torch.from_numpy(weight), torch.from_numpy(self.biases[key]))
+            for key, weight in self.weights.items()
+        }
+
+        class Network(torch.nn.Module):
+            def forward(self, image):
+                parts = {name: [] for name in OUTPUT_NAMES}
+                for (name, stride), (weight, bias) in tensors.items():
+                    values = torch.nn.functional.conv2d(image, weight, bias, stride)
+                    parts[name].append(values)
+                rows = [
+                    torch.cat([part.flatten(2) for part in parts[name]], 2).transpose(1, 2)
+                    for name in OUTPUT_NAMES[:3]
+                ]
+                return (*rows, parts["prototypes"][0])
+
+        path = folder / "tiny.torchscript"
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"`torch\.jit\.", DeprecationWarning)
+            image = torch.zeros(1, 3, *self.contract.input_size)
+            module = torch.jit.trace(Network(), (image,), check_trace=False)
+            torch.jit.save(module, path, _extra_files={"contract.json": self.contract.to_json()})
         return path
 
 

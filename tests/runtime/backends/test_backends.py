@@ -106,7 +106,7 @@ def test_ncnn_files_with_other_blob_names_are_refused(tiny, tmp_path):
 
 
 def test_the_backend_follows_from_the_file_and_must_read_it(tmp_path):
-    for suffix in (".onnx", ".ncnn.param"):
+    for suffix in (".onnx", ".ncnn.param", ".torchscript"):
         with pytest.raises(ModelError, match="there is no model file"):
             open_backend(tmp_path / f"model{suffix}")
     for path, backend, message in (

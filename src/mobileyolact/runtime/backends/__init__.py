@@ -3,10 +3,18 @@
 from pathlib import Path
 
 from mobileyolact.errors import OptionError, nearest
-from mobileyolact.runtime.backends import ncnn, onnx_runtime
+from mobileyolact.runtime.backends import ncnn, onnx_runtime, torchscript
 from mobileyolact.runtime.backends.base import BACKENDS, Backend, RawOutputs
 
-__all__ = ["BACKENDS", "Backend", "RawOutputs", "ncnn", "onnx_runtime", "open_backend"]
+__all__ = [
+    "BACKENDS",
+    "Backend",
+    "RawOutputs",
+    "ncnn",
+    "onnx_runtime",
+    "open_backend",
+    "torchscript",
+]
 
 
 def open_backend(
@@ -15,8 +23,8 @@ def open_backend(
     """Open a model file.
 
     Args:
-        path: ``NAME.onnx``, or ``NAME.ncnn.param`` with ``NAME.ncnn.bin`` and ``NAME.ncnn.json``
-            beside it.
+        path: ``NAME.onnx``, ``NAME.torchscript``, or ``NAME.ncnn.param`` with ``NAME.ncnn.bin``
+            and ``NAME.ncnn.json`` beside it.
         backend: name of the engine; ``None`` chooses it by the file's ending.
         threads: threads of the engine; ``None`` is one, which is best where the other cores
             have work of their own.

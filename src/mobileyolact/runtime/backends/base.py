@@ -16,14 +16,15 @@ FloatArray = npt.NDArray[np.float32]
 class RawOutputs(NamedTuple):
     """The network's raw tensors, all float32 with a batch dimension of 1.
 
-    N is the number of cells of all levels together, C the number of classes, K the number of
-    prototypes. Nothing is decoded yet: ``ModelContract`` says how to read them.
+    N is the number of cells of all levels together, or of their anchors, C the number of classes,
+    K the number of prototypes. Nothing is decoded yet: ``ModelContract`` says how to read them.
     """
 
     scores: FloatArray
-    """(1, N, C) logits."""
+    """(1, N, C) logits, or (1, N, C + 1) for ``softmax``, background first."""
     boxes: FloatArray
-    """(1, N, 4 * (reg_max + 1)) bin logits for ``dfl``, (1, N, 4) distances for ``ltrb``."""
+    """(1, N, 4 * (reg_max + 1)) bin logits for ``dfl``; (1, N, 4) distances for ``ltrb``, offsets
+    for ``anchor``."""
     coefficients: FloatArray
     """(1, N, K), before the contract's coefficient activation."""
     prototypes: FloatArray

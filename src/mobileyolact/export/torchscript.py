@@ -1,0 +1,161 @@
+"""Writer of TorchScript files, which plain PyTorch or libtorch loads without this package."""
+
+import io
+import re
+import zipfile
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mobileyolact.contract import ModelContract
+from mobileyolact.export.formats import exporter
+from mobileyolact.export.graph import (
+    INPUT_NAME,
+    Activation,
+    Add,
+    Concat,
+    Conv,
+    Flatten,
+    Graph,
+    Layer,
+    MaxPool,
+    Resize,
+    ResizeTo,
+    Shuffle,
+    Split,
+    Transpose,
+    Ungroup,
+)
+from mobileyolact.export.half import stored
+from mobileyolact.files import write_beside
+from mobileyolact.runtime.backends.torchscript import EXTRA_FILE, without_deprecation
+
+
+class _Convolution(nn.Module):
+    """A convolution whose kernel is stored as ``half.stored`` says and computed in float32."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, layer: Conv) -> None:
+        super().__init__()
+        kernel = torch.from_numpy(stored(layer.weight).copy())
+        self.register_buffer("weight", kernel.contiguous(memory_format=torch.channels_last))
+        self.register_buffer("bias", torch.from_numpy(layer.bias.copy()))
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        pads, stride, groups = self.layer.pads, self.layer.stride, self.layer.groups
+        padding = (pads.top, pads.left)
+        if padding != (pads.bottom, pads.right):
+            x = functional.pad(x, (pads.left, pads.right, pads.top, pads.bottom))
+            padding = (0, 0)
+        # A cast to a fixed type would be computed when the module is frozen, and its result
+        # stored instead of the half. What depends on the input is left for the call.
+        weight = self.weight.type_as(x)
+        x = functional.conv2d(x, weight, self.bias, stride, padding, groups=groups)
+        return x if self.layer.activation is None else _activate(x, self.layer.activation)
+
+
+class _Network(nn.Module):
+    """Runs a graph: (1, 3, H, W) float32 to its outputs, each with a batch dimension of 1."""
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
+        self.layers = graph.layers
+        self.outputs = graph.outputs
+        self.convolutions = nn.ModuleDict(
+            {str(i): _Convolution(x) for i, x in enumerate(graph.layers) if isinstance(x, Conv)}
+        )
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        tensors = {INPUT_NAME: image.contiguous(memory_format=torch.channels_last)}
+        for index, layer in enumerate(self.layers):
+            inputs = [tensors[name] for name in layer.inputs]
+            if isinstance(layer, Conv):
+                outputs: tuple[Tensor, ...] = (self.convolutions[str(index)](*inputs),)
+            else:
+                outputs = _compute(layer, inputs)
+            tensors.update(zip(layer.outputs, outputs, strict=True))
+        return tuple(tensors[name].contiguous() for name in self.outputs)
+
+
+def _activate(x: Tensor, activation: Activation) -> Tensor:
+    match activation.kind:
+        case "relu":
+            return functional.relu(x, inplace=True)
+        case "relu6":
+            return functional.relu6(x, inplace=True)
+        case "leaky_relu":
+            return functional.leaky_relu(x, activation.slope, inplace=True)
+
+
+def _compute(layer: Layer, inputs: list[Tensor]) -> tuple[Tensor, ...]:
+    x = inputs[0]
+    match layer:
+        case MaxPool():
+            return (functional.max_pool2d(x, layer.kernel, layer.stride, layer.padding),)
+        case Split():
+            return x.chunk(len(layer.outputs), 1)
+        case Concat():
+            return (torch.cat(inputs, layer.axis + 1),)
+        case Shuffle():
+            return (functional.channel_shuffle(x, layer.groups),)
+        case Resize():
+            return (functional.interpolate(x, scale_factor=layer.scale, mode=layer.mode),)
+        case ResizeTo():
+            return (functional.interpolate(x, layer.size, mode="bilinear"),)
+        case Add():
+            return (x + inputs[1],)
+        case Flatten():
+            return (x.flatten(2),)
+        case Transpose():
+            return (x.transpose(1, 2),)
+        case Ungroup():
+            return (x.reshape(1, -1, layer.values),)
+        case _:
+            raise TypeError(f"no TorchScript form of {type(layer).__name__}")
+
+
+@exporter("torchscript", ".torchscript")
+def write_torchscript(graph: Graph, contract: ModelContract, path: Path) -> None:
+    """Write ``graph`` as one TorchScript file with ``contract`` as its extra file.
+
+    The module maps ``image`` (1, 3, H, W) float32 to a tuple of ``graph.outputs`` in their order,
+    contiguous, each with a leading batch dimension of 1. It is traced and frozen, and computes
+    with channels last. Kernels are stored as float16 and computed in float32.
+    The same graph and contract give the same bytes.
+    """
+    network = _Network(graph).eval()
+    image = torch.zeros(1, *graph.input_shape)
+    buffer = io.BytesIO()
+    with torch.no_grad(), without_deprecation():
+        traced = torch.jit.trace(network, (image,), check_trace=False)
+        frozen = torch.jit.freeze(traced)
+        torch.jit.save(frozen, buffer, _extra_files={EXTRA_FILE: contract.to_json()})
+    with write_beside(path) as temporary:
+        temporary.write_bytes(_tidy(buffer.getvalue()))
+
+
+def _tidy(archive: bytes) -> bytes:
+    """The archive without what the process that wrote it left there.
+
+    That is the stack of every call with its paths (for debugging), a number that counts the
+    traces of the process in the name of the class, and a hash of these.
+    """
+    buffer = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(archive)) as source,
+        zipfile.ZipFile(buffer, "w") as target,
+    ):
+        for entry in source.infolist():
+            if entry.filename.endswith((".debug_pkl", "/.data/serialization_id")):
+                continue
+            data = source.read(entry)
+            if entry.filename.endswith((".py", "/data.pkl")):
+                data = re.sub(rb"\.___torch_mangle_\d+", b"", data)
+            name = re.sub(r"/___torch_mangle_\d+", "", entry.filename)
+            target.writestr(zipfile.ZipInfo(name), data, entry.compress_type)
+    return buffer.getvalue()

@@ -1,0 +1,146 @@
+"""TorchScript in PyTorch on the CPU; PyTorch is imported when such a file is opened."""
+
+import io
+import warnings
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mobileyolact.contract import ModelContract
+from mobileyolact.errors import ContractError, ModelError, OptionError
+from mobileyolact.runtime.backends.base import (
+    FloatArray,
+    RawOutputs,
+    check_outputs,
+    check_tensor,
+    count_threads,
+    register,
+)
+
+EXTRA_FILE = "contract.json"
+
+
+@register("torchscript", ".torchscript")
+class TorchScriptBackend:
+    """Runs a TorchScript file that carries a contract as its extra file ``contract.json``.
+
+    A TorchScript file is a program. Loading it unpickles with PyTorch's own reader for such
+    files, which knows tensors and TorchScript's types and calls no Python; but the program may
+    use all of PyTorch's operators, also those that read and write files. Open trusted files only.
+
+    Args:
+        path: the ``.torchscript`` file.
+        threads: PyTorch's threads during ``run``. PyTorch has one setting for the whole process:
+            each call sets it and puts back what it found, so the calls of several Python threads
+            at once should find the same number.
+
+    Raises:
+        OptionError: PyTorch is not installed.
+        ModelError: missing or damaged file.
+        ContractError: no contract, or one that does not belong to this network.
+    """
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        if not path.is_file():
+            raise ModelError(f"there is no model file {path}; check the path")
+        data = _read(path)
+        self.contract = _read_contract(data, path)
+        try:
+            import torch
+        except ImportError:
+            raise OptionError(
+                f"{path} needs torch, which this environment lacks; install the extra "
+                "'torchscript': pip install 'mobileyolact[torchscript]'"
+            ) from None
+        try:
+            with without_deprecation():
+                module = torch.jit.load(io.BytesIO(data), map_location="cpu")
+        except Exception as error:  # the engine has a class of its own for every kind of damage
+            reason = str(error).strip().split("\n")[0]
+            raise ModelError(
+                f"PyTorch cannot load {path}: {reason}; export or download it again"
+            ) from None
+        self._path = path
+        self._threads = threads
+        version = f"PyTorch {torch.__version__}"
+        self._description = f"torchscript in {version}, CPU, {count_threads(threads)}"
+        self._module: Any = module
+
+    def run(self, tensor: FloatArray) -> RawOutputs:
+        """Run the network; see ``Backend.run``."""
+        import torch
+
+        if self._module is None:
+            raise ModelError(f"the backend of {self._path} is closed; open it again")
+        check_tensor(tensor, self.contract)
+        # PyTorch warns of memory that it must not write to, although nothing here would.
+        image = torch.from_numpy(tensor if tensor.flags.writeable else tensor.copy())
+        with torch.inference_mode(), _torch_threads(self._threads):
+            try:
+                scores, boxes, coefficients, prototypes = (
+                    output.float().contiguous().numpy() for output in self._module(image)
+                )
+            except Exception as error:  # whatever a module of another project does or returns
+                reason = str(error).strip().split("\n")[-1]
+                raise ModelError(
+                    f"PyTorch cannot run {self._path} as its contract says ({reason}); "
+                    "export it again"
+                ) from None
+        raw = RawOutputs(scores, boxes, coefficients, prototypes)
+        return check_outputs(raw, self.contract, str(self._path))
+
+    def describe(self) -> str:
+        return self._description
+
+    def close(self) -> None:
+        self._module = None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error.strerror}; check the path") from None
+
+
+def _read_contract(data: bytes, path: Path) -> ModelContract:
+    """Look into the archive before PyTorch does, which checks neither sums nor origin."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            damaged = archive.testzip()
+            names = [name for name in archive.namelist() if name.endswith(f"/extra/{EXTRA_FILE}")]
+            texts = [archive.read(name).decode("utf-8") for name in names[:1]]
+    except Exception as error:  # zipfile has many, and those of its decompressors
+        raise ModelError(
+            f"{path} is damaged or no TorchScript file ({error}); export or download it again"
+        ) from None
+    if damaged is not None:
+        raise ModelError(f"{path} is damaged in '{damaged}'; export or download it again")
+    if not texts:
+        raise ContractError(
+            f"{path} has no contract, so it is not a model of mobileyolact; "
+            "make one with: mobileyolact export"
+        )
+    return ModelContract.from_json(texts[0], str(path))
+
+
+@contextmanager
+def without_deprecation() -> Iterator[None]:
+    """Keep PyTorch's advice to leave ``torch.jit`` from the user, who cannot follow it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"`torch\.jit\.", DeprecationWarning)
+        yield
+
+
+@contextmanager
+def _torch_threads(threads: int) -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
