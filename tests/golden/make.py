@@ -73,6 +73,13 @@ CASES: dict[str, dict[str, Any]] = {
         "mask_threshold": 0.6,
         "score_threshold": 0.55,
     },
+    "dfl-stretch-dice": {
+        "seed": 3,
+        "picture": (70, 83),
+        "input_size": (64, 64),
+        "coefficient_activation": "tanh",
+        "mask_threshold": None,
+    },
     # No stride divides the input: cells are a little smaller than the stride.
     "anchor-softmax-fast": {
         "seed": 5,
@@ -260,7 +267,7 @@ def expect(contract: ref.Contract, raw: dict[str, Any], height: int, width: int)
     for one in ref.suppress(contract, found):
         logits = ref.mask_logits(contract, raw["coefficients"][one.row], raw["prototypes"])
         pixels = ref.pixel_logits(contract, logits, one.box, height, width)
-        cut = ref.cut(contract)
+        cut = ref.cut(contract, logits, one.box, height, width)
         # At the cut itself, where all prototypes are rectified to 0, there is nothing to round.
         clear = all(x == cut or abs(x - cut) > 1e-4 for row in pixels for x in row)
         _check(clear, "a pixel is at the cut")

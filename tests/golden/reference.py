@@ -176,41 +176,81 @@ def mask_logits(contract: Contract, coefficients: list[float], prototypes: list[
     return logits
 
 
-def bilinear(grid: Grid, x: float, y: float) -> float:
-    """The value at (x, y), where cell (row, column) has its centre at (column, row) + 0.5.
+def neighbours(rows: int, columns: int, x: float, y: float) -> list[tuple[int, int, float]]:
+    """The cells that a value at (x, y) is made of, and their bilinear weights.
 
-    Beyond the outermost centres the values at the border go on.
+    Cell (row, column) has its centre at (column, row) + 0.5. Beyond the outermost centres the
+    values at the border go on.
     """
-    rows, columns = len(grid), len(grid[0])
     x = min(max(x - 0.5, 0.0), columns - 1.0)
     y = min(max(y - 0.5, 0.0), rows - 1.0)
     left, top = math.floor(x), math.floor(y)
     right, bottom = min(left + 1, columns - 1), min(top + 1, rows - 1)
-    upper = grid[top][left] * (1 - (x - left)) + grid[top][right] * (x - left)
-    lower = grid[bottom][left] * (1 - (x - left)) + grid[bottom][right] * (x - left)
-    return upper * (1 - (y - top)) + lower * (y - top)
+    return [
+        (top, left, (1 - (y - top)) * (1 - (x - left))),
+        (top, right, (1 - (y - top)) * (x - left)),
+        (bottom, left, (y - top) * (1 - (x - left))),
+        (bottom, right, (y - top) * (x - left)),
+    ]
+
+
+def sources(
+    contract: Contract, logits: Grid, box: Box, height: int, width: int
+) -> dict[tuple[int, int], list[tuple[int, int, float]]]:
+    """For each pixel of the box, the prototype cells that it is made of."""
+    placement = place(contract, height, width)
+    stride = contract["prototype_stride"]
+    return {
+        (row, column): neighbours(
+            len(logits),
+            len(logits[0]),
+            ((column + 0.5) * placement.scale_x + placement.offset_x) / stride,
+            ((row + 0.5) * placement.scale_y + placement.offset_y) / stride,
+        )
+        for row in range(height)
+        for column in range(width)
+        if box[0] <= column + 0.5 < box[2] and box[1] <= row + 0.5 < box[3]
+    }
 
 
 def pixel_logits(contract: Contract, logits: Grid, box: Box, height: int, width: int) -> Grid:
     """The mask logit at the centre of every picture pixel, minus infinity outside of the box."""
-    placement = place(contract, height, width)
-    stride = contract["prototype_stride"]
     result = [[-math.inf] * width for _ in range(height)]
-    for row in range(height):
-        for column in range(width):
-            x, y = column + 0.5, row + 0.5
-            if box[0] <= x < box[2] and box[1] <= y < box[3]:
-                result[row][column] = bilinear(
-                    logits,
-                    (x * placement.scale_x + placement.offset_x) / stride,
-                    (y * placement.scale_y + placement.offset_y) / stride,
-                )
+    for (row, column), cells in sources(contract, logits, box, height, width).items():
+        result[row][column] = sum(logits[y][x] * weight for y, x, weight in cells)
     return result
 
 
-def cut(contract: Contract) -> float:
-    """The logit whose sigmoid is "mask_threshold"."""
-    return math.log(contract["mask_threshold"] / (1 - contract["mask_threshold"]))
+def cut(contract: Contract, logits: Grid, box: Box, height: int, width: int) -> float:
+    """The logit above which a pixel of an instance belongs to its mask."""
+    threshold = contract["mask_threshold"]
+    if threshold is None:
+        threshold = dice_threshold(logits, cell_weights(contract, logits, box, height, width))
+    return math.log(threshold / (1 - threshold))
+
+
+def cell_weights(contract: Contract, logits: Grid, box: Box, height: int, width: int) -> Grid:
+    """The sum of each prototype cell's bilinear weights over all pixels of the box."""
+    weights = [[0.0] * len(logits[0]) for _ in logits]
+    for cells in sources(contract, logits, box, height, width).values():
+        for y, x, weight in cells:
+            weights[y][x] += weight
+    return weights
+
+
+def dice_threshold(logits: Grid, weights: Grid) -> float:
+    """Half of the greatest Dice coefficient that can be expected, at least 0.2."""
+    cells = [
+        (1 / (1 + math.exp(-logit)), weight)
+        for line, heavy in zip(logits, weights, strict=True)
+        for logit, weight in zip(line, heavy, strict=True)
+    ]
+    threshold = 0.0
+    for _ in range(8):
+        kept = [(p, w) for p, w in cells if p > threshold]
+        size = sum(p * w for p, w in cells) + sum(w for _, w in kept)
+        threshold = sum(p * w for p, w in kept) / size if size else 0.0
+    return max(threshold, 0.2)
 
 
 def run_lengths(mask: list[list[bool]]) -> dict[str, Any]:

@@ -17,11 +17,11 @@ from toy_training import CONTRACT, ToyBatch, ToyData, ToyNetwork, toy_config, to
 from mobileyolact.contract import CONTRACT_KEY, ModelContract
 from mobileyolact.errors import OptionError, TrainingError
 from mobileyolact.model.weights import read_tensors
+from mobileyolact.stopping import TrainingStopped
 from mobileyolact.train import loop
 from mobileyolact.train.checkpoint import read_state
 from mobileyolact.train.config import TrainConfig
 from mobileyolact.train.loop import TrainResult, train
-from mobileyolact.train.stopping import TrainingStopped
 
 
 def run(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mobileyolact.cli.records import Records
     from mobileyolact.cli.report import Result
     from mobileyolact.runtime.predictor import Predictor
-    from mobileyolact.train.stopping import StopSignals
+    from mobileyolact.stopping import StopSignals
 
 
 def predict(
@@ -73,7 +73,7 @@ def predict(
     from mobileyolact.cli.records import open_records
     from mobileyolact.cli.report import report
     from mobileyolact.runtime.predictor import Predictor
-    from mobileyolact.train.stopping import StopSignals
+    from mobileyolact.stopping import StopSignals
 
     # Pillow warns of large pictures and odd metadata, in lines that say nothing to a user.
     warnings.filterwarnings("ignore", module=r"PIL\.")

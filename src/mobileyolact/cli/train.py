@@ -71,9 +71,9 @@ def train(
     need("train", "train")
     if val is not None:
         need("eval", "train --val")
+    from mobileyolact.stopping import TrainingStopped
     from mobileyolact.train.config import read_option
     from mobileyolact.train.run import run_training
-    from mobileyolact.train.stopping import TrainingStopped
 
     given = {
         "iterations": iterations,

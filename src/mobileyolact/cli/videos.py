@@ -9,7 +9,7 @@ from mobileyolact.cli.progress import PredictProgress
 from mobileyolact.cli.records import Records
 from mobileyolact.cli.report import Result
 from mobileyolact.cli.sources import Source
-from mobileyolact.train.stopping import StopSignals
+from mobileyolact.stopping import StopSignals
 
 if TYPE_CHECKING:
     from mobileyolact.runtime.camera import Camera

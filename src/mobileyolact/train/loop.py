@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from mobileyolact.contract import ModelContract
 from mobileyolact.errors import OptionError, TrainingError
 from mobileyolact.model.weights import save_checkpoint
+from mobileyolact.stopping import StopSignals, TrainingStopped
 from mobileyolact.train.checkpoint import (
     TrainingState,
     check_same_run,
@@ -37,7 +38,6 @@ from mobileyolact.train.prefetch import BatchSource, prefetch
 from mobileyolact.train.processes import mean_over_processes
 from mobileyolact.train.progress import TrainingProgress
 from mobileyolact.train.schedule import rate_factor
-from mobileyolact.train.stopping import StopSignals, TrainingStopped
 
 STATE_NAME = "last.safetensors"
 BEST_NAME = "best.safetensors"

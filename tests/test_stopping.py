@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from mobileyolact.train.stopping import StopSignals, TrainingStopped
+from mobileyolact.stopping import StopSignals, TrainingStopped
 
 
 def test_the_first_signal_is_kept_and_the_second_acts() -> None:

@@ -1,4 +1,4 @@
-"""Stopping a run by signal: the iteration is finished and the state saved first."""
+"""Stopping by signal: what is being done is finished and saved first."""
 
 import signal
 import threading
