@@ -1,6 +1,7 @@
 """Run rows of experiments.toml: train, measure, record, and write docs/results.md anew.
 
-    python research/experiment.py ROW... --data DIR [--threads N] [--workers N] [--device-note TEXT]
+    python research/experiment.py ROW... --data DIR [--threads N] [--workers N] [--parallel N]
+                                  [--device-note TEXT]
     python research/experiment.py --list
 
 ROW is a row, with all its seeds, or one run such as ROW-s0. DIR has the label files, see
@@ -13,9 +14,11 @@ import argparse
 import json
 import os
 import platform
+import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -46,6 +49,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, metavar="DIR")
     parser.add_argument("--threads", type=int, help="of PyTorch, in training")
     parser.add_argument("--workers", type=int, help="processes that prepare batches")
+    parser.add_argument("--parallel", type=int, default=1, help="runs at a time, on a GPU")
     parser.add_argument("--device-note", default="", help="what the device's name does not say")
     parser.add_argument("--no-timing", action="store_true")
     parser.add_argument("--list", action="store_true", help="print the rows and leave")
@@ -56,7 +60,10 @@ def main() -> None:
             return show(plan)
         if not options.rows or options.data is None:
             parser.error("give at least one ROW, and --data DIR; --list shows the rows")
-        for run in [run for name in options.rows for run in plan.find(name)]:
+        runs = [run for name in options.rows for run in plan.find(name)]
+        if options.parallel > 1:
+            return side_by_side(runs, options)
+        for run in runs:
             carry_out(run, options)
     except MobileYolactError as error:
         sys.exit(f"error: {error}")
@@ -67,6 +74,27 @@ def show(plan: Plan) -> None:
     for row in plan.rows:
         done = sum(result_path(run).exists() for run in row.runs)
         print(f"{row.name}  {done}/{len(row.seeds)}  {row.what}")
+
+
+def side_by_side(runs: list[Run], options: argparse.Namespace) -> None:
+    """Each run as a command of its own that prints to a file beside its folder."""
+    words = ["--data", str(options.data), "--device-note", options.device_note]
+    words += ["--no-timing"] if options.no_timing else []
+    for option in ("threads", "workers"):
+        if (value := getattr(options, option)) is not None:
+            words += [f"--{option}", str(value)]
+
+    def command(run: Run) -> None:
+        log = ROOT / RUNS / f"{run.name}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("w", encoding="utf-8") as file:
+            arguments = [sys.executable, __file__, run.name, *words]
+            code = subprocess.call(arguments, stdout=file, stderr=file)
+        last = log.read_text(encoding="utf-8").strip().rpartition("\n")[2]
+        print(last if code == 0 else f"{run.name}: exit code {code}, see {log}", flush=True)
+
+    with ThreadPoolExecutor(options.parallel) as pool:
+        list(pool.map(command, runs))
 
 
 def result_path(run: Run) -> Path:

@@ -109,14 +109,23 @@ def _row(table: dict[str, Any]) -> Row:
 
 def _expanded(matrices: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for matrix in matrices:
-        for name, seeds in matrix["sets"].items():
-            for start, options in matrix["starts"].items():
-                train = {key: value for key, value in options.items() if key != "what"}
+        group, common = matrix["group"], matrix.get("train", {})
+        for variant, options in matrix["variants"].items():
+            row = {
+                "name": f"{group}-{variant}",
+                "group": group,
+                "what": options["what"],
+                "train": {**common, **{k: v for k, v in options.items() if k != "what"}},
+                "evaluate": matrix.get("evaluate", []),
+                "seeds": matrix.get("seeds", [0]),
+            }
+            if "sets" not in matrix:
+                yield row
+            for name, seeds in matrix.get("sets", {}).items():
                 yield {
-                    "name": f"{matrix['group']}-{name}-{start}",
-                    "group": matrix["group"],
-                    "what": options["what"],
-                    "train": {"data": [f"{name}/train.json"], **train},
+                    **row,
+                    "name": f"{group}-{name}-{variant}",
+                    "train": {"data": [f"{name}/train.json"], **row["train"]},
                     "evaluate": [f"{name}/val.json"],
                     "seeds": seeds,
                 }

@@ -9,7 +9,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import click
 import numpy as np
 import pytest
 import typer.main
@@ -80,7 +79,7 @@ def tiny(tmp_path: Path) -> Path:
 def parsed(arguments: list[str]) -> dict[str, Any]:
     """What the command line makes of the arguments of `mobileyolact`, without doing it."""
     group: Any = typer.main.get_command(app)
-    command: click.Command = group.commands[arguments[0]]
+    command: Any = group.commands[arguments[0]]
     return command.make_context(arguments[0], arguments[1:]).params
 
 

@@ -9,11 +9,11 @@ import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from click.testing import Result
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -115,7 +115,7 @@ def digests(folder: Path) -> dict[str, bytes]:
     return {path.name: hashlib.sha256(path.read_bytes()).digest() for path in files}
 
 
-def check_ended(result: Result, code: int) -> list[str]:
+def check_ended(result: Any, code: int) -> list[str]:
     """The lines on standard error of a run that ended with ``code`` and without a traceback."""
     assert isinstance(result.exception, SystemExit | None), result.exception
     assert result.exit_code == code, result.output

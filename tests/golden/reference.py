@@ -230,12 +230,18 @@ def cut(contract: Contract, logits: Grid, box: Box, height: int, width: int) -> 
 
 
 def cell_weights(contract: Contract, logits: Grid, box: Box, height: int, width: int) -> Grid:
-    """The sum of each prototype cell's bilinear weights over all pixels of the box."""
-    weights = [[0.0] * len(logits[0]) for _ in logits]
-    for cells in sources(contract, logits, box, height, width).values():
-        for y, x, weight in cells:
-            weights[y][x] += weight
-    return weights
+    """The share of each prototype cell that the box covers."""
+    placement = place(contract, height, width)
+    stride = contract["prototype_stride"]
+    x1, x2 = ((x * placement.scale_x + placement.offset_x) / stride for x in (box[0], box[2]))
+    y1, y2 = ((y * placement.scale_y + placement.offset_y) / stride for y in (box[1], box[3]))
+    return [
+        [
+            max(min(x2, column + 1) - max(x1, column), 0) * max(min(y2, row + 1) - max(y1, row), 0)
+            for column in range(len(logits[0]))
+        ]
+        for row in range(len(logits))
+    ]
 
 
 def dice_threshold(logits: Grid, weights: Grid) -> float:
@@ -245,7 +251,7 @@ def dice_threshold(logits: Grid, weights: Grid) -> float:
         for line, heavy in zip(logits, weights, strict=True)
         for logit, weight in zip(line, heavy, strict=True)
     ]
-    threshold = 0.0
+    threshold = 0.5
     for _ in range(8):
         kept = [(p, w) for p, w in cells if p > threshold]
         size = sum(p * w for p, w in cells) + sum(w for _, w in kept)

@@ -80,7 +80,7 @@ class PrototypeMasks:
             bits = np.unpackbits(packed, count=height * width)
             return Roi(x, y, bits.view(np.bool_).reshape(height, width))
         x1, y1, x2, y2 = np.ceil(box.astype(np.float64) - 0.5).astype(int).tolist()
-        roi = Roi(x1, y1, self._assemble(row, x1, y1, x2, y2))
+        roi = Roi(x1, y1, self._assemble(row, box, x1, y1, x2, y2))
         packed = np.packbits(roi.bitmap)
         if self._cached_bytes + packed.nbytes <= _CACHE_BYTES:
             self._cached_bytes += packed.nbytes
@@ -97,7 +97,7 @@ class PrototypeMasks:
         p = self._placement
         return _Resampling(p.image_height, p.scale_y, p.offset_y, self._stride, self._rows)
 
-    def _assemble(self, row: int, x1: int, y1: int, x2: int, y2: int) -> BoolArray:
+    def _assemble(self, row: int, box: FloatArray, x1: int, y1: int, x2: int, y2: int) -> BoolArray:
         bitmap = np.zeros((y2 - y1, x2 - x1), dtype=bool)
         if bitmap.size == 0:
             return bitmap
@@ -109,14 +109,14 @@ class PrototypeMasks:
             slab = np.maximum(slab, 0)
         cells = (self._coefficients[row] @ slab).reshape(bottom - top, self._columns)
         cells = cells[:, left:right]
-        across = self._across.weights[x1:x2, left:right]
         threshold = self._threshold
         if threshold is None:
-            down = self._down.weights[y1:y2, top:bottom]
-            threshold = _logit(
-                dice_threshold(_sigmoid(cells), np.outer(down.sum(0), across.sum(0)))
-            )
-        wide = cells @ across.T
+            x_low, y_low, x_high, y_high = box.tolist()
+            rows = self._down.covered(y_low, y_high, slice(top, bottom))
+            columns = self._across.covered(x_low, x_high, slice(left, right))
+            weights = rows[:, None] * columns
+            threshold = _logit(dice_threshold(_sigmoid(cells), weights))
+        wide = cells @ self._across.weights[x1:x2, left:right].T
         step = max(1, min(self._block_rows, _BLOCK_PIXELS // (x2 - x1)))
         for y in range(y1, y2, step):
             end = min(y + step, y2)
@@ -135,17 +135,19 @@ def dice_threshold(probabilities: FloatArray, weights: FloatArray) -> float:
 
     Args:
         probabilities: of the cells, any shape.
-        weights: how much each cell counts, of the same shape: pixels that are made of it.
+        weights: how much each cell counts, of the same shape: the share that the box covers.
 
     Returns:
         The threshold, not below 0.2: nothing is filled that is hardly there.
     """
-    likely = probabilities * weights
-    total, threshold = float(likely.sum()), 0.0
+    flat = probabilities.ravel()
+    sums = np.empty((2, flat.size), np.float32)
+    sums[1] = weights.ravel()
+    np.multiply(flat, sums[1], out=sums[0])
+    total, threshold = float(sums[0].sum()), 0.5
     for _ in range(_DICE_STEPS):
-        kept = probabilities > threshold
-        size = total + float(weights[kept].sum())
-        reached = float(likely[kept].sum()) / size if size else 0.0
+        likely, size = (sums @ (flat > threshold).astype(np.float32)).tolist()
+        reached = likely / (total + size) if total + size else 0.0
         if reached == threshold:
             break
         threshold = reached
@@ -168,12 +170,20 @@ class _Resampling:
         centres = ((np.arange(pixels) + 0.5) * scale + offset) / stride - 0.5
         self._positions = np.clip(centres, 0, cells - 1)
         self._count = cells
+        self._scale, self._offset = scale / stride, offset / stride
+        self._edges = np.arange(cells + 1, dtype=np.float32)
         first = self._positions.astype(np.intp)
         second = np.minimum(first + 1, cells - 1)
         share = self._positions - first
         self.weights = np.zeros((pixels, cells), dtype=np.float32)
         self.weights[np.arange(pixels), second] = share
         self.weights[np.arange(pixels), first] = 1 - share
+
+    def covered(self, start: float, end: float, cells: slice) -> FloatArray:
+        """The share of each of ``cells`` that picture pixels from ``start`` to ``end`` cover."""
+        low, high = (value * self._scale + self._offset for value in (start, end))
+        left, right = self._edges[cells], self._edges[cells.start + 1 : cells.stop + 1]
+        return np.asarray(np.maximum(np.minimum(right, high) - np.maximum(left, low), 0))
 
     def cells(self, start: int, end: int) -> tuple[int, int]:
         """The range of cells that pixels start..end - 1 are made of."""

@@ -41,7 +41,7 @@ def parameter_groups(
     for name, parameter in network.named_parameters():
         if not parameter.requires_grad:
             continue
-        key = (name in started and not _in_mask_branch(name), parameter.ndim > 1)
+        key = (name in started and not in_mask_branch(name), parameter.ndim > 1)
         rate = config.rate_started if key[0] else config.rate_new
         decay = config.weight_decay if key[1] else 0.0
         new_group = {"params": [], "lr": rate, "peak": rate, "weight_decay": decay}
@@ -51,9 +51,10 @@ def parameter_groups(
 
 def _is_frozen(name: str, freeze: Freeze) -> bool:
     if freeze == "detector":
-        return not _in_mask_branch(name)
+        return not in_mask_branch(name)
     return freeze == "backbone" and name.startswith("backbone.")
 
 
-def _in_mask_branch(name: str) -> bool:
+def in_mask_branch(name: str) -> bool:
+    """Whether the state tensor ``name`` belongs to the prototypes or to the coefficients."""
     return any(part in _MASK_BRANCH for part in name.split("."))

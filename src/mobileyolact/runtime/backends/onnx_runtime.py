@@ -21,7 +21,7 @@ class OnnxRuntimeBackend:
 
     Args:
         path: the ``.onnx`` file.
-        threads: threads of this session. They sleep between calls instead of spinning.
+        threads: threads of the engine. They sleep between calls instead of spinning.
 
     Raises:
         ModelError: missing or damaged file.
