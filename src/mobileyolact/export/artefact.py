@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mobileyolact import __version__
 from mobileyolact.errors import OptionError
 from mobileyolact.export import ncnn, onnx, torchscript  # noqa: F401  (they register their formats)
-from mobileyolact.export.formats import Exporter, get_exporter
+from mobileyolact.export.formats import EXPORTERS, Exporter, Write, get_exporter
 from mobileyolact.export.parity import ParityBounds, ParityReport, compare
 from mobileyolact.export.trace import build_graph
 from mobileyolact.model.backend import TorchBackend
@@ -59,7 +59,7 @@ def export_artefacts(
         ModelError: not a checkpoint, or a size that does not fit the network.
         ParityError: an artefact differs too much; nothing is written.
     """
-    exporters = [get_exporter(name) for name in dict.fromkeys(formats)]
+    exporters = [get_exporter(name, EXPORTERS) for name in dict.fromkeys(formats)]
     if not exporters or not pictures:
         what = "picture to check the artefacts on" if exporters else "format to export to"
         raise OptionError(f"an export needs at least one {what}")
@@ -124,7 +124,7 @@ def _measure(
 
 def _describe(
     checkpoint: Path,
-    exporter: Exporter,
+    exporter: Exporter[Write],
     files: Sequence[Path],
     report: ParityReport,
     bounds: ParityBounds,

@@ -7,28 +7,12 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from mobileyolact.contract import ModelContract
 from mobileyolact.export.formats import exporter
-from mobileyolact.export.graph import (
-    INPUT_NAME,
-    Activation,
-    Add,
-    Concat,
-    Conv,
-    Flatten,
-    Graph,
-    Layer,
-    MaxPool,
-    Resize,
-    ResizeTo,
-    Shuffle,
-    Split,
-    Transpose,
-    Ungroup,
-)
+from mobileyolact.export.graph import INPUT_NAME, Conv, Graph
 from mobileyolact.export.half import stored
+from mobileyolact.export.torch_layers import activate, compute, convolve
 from mobileyolact.files import write_beside
 from mobileyolact.runtime.backends.torchscript import EXTRA_FILE, without_deprecation
 
@@ -47,16 +31,12 @@ class _Convolution(nn.Module):
         self.layer = layer
 
     def forward(self, x: Tensor) -> Tensor:
-        pads, stride, groups = self.layer.pads, self.layer.stride, self.layer.groups
-        padding = (pads.top, pads.left)
-        if padding != (pads.bottom, pads.right):
-            x = functional.pad(x, (pads.left, pads.right, pads.top, pads.bottom))
-            padding = (0, 0)
         # A cast to a fixed type would be computed when the module is frozen, and its result
         # stored instead of the half. What depends on the input is left for the call.
         weight = self.weight.type_as(x)
-        x = functional.conv2d(x, weight, self.bias, stride, padding, groups=groups)
-        return x if self.layer.activation is None else _activate(x, self.layer.activation)
+        x = convolve(self.layer, x, weight, self.bias)
+        activation = self.layer.activation
+        return x if activation is None else activate(x, activation, inplace=True)
 
 
 class _Network(nn.Module):
@@ -77,46 +57,9 @@ class _Network(nn.Module):
             if isinstance(layer, Conv):
                 outputs: tuple[Tensor, ...] = (self.convolutions[str(index)](*inputs),)
             else:
-                outputs = _compute(layer, inputs)
+                outputs = compute(layer, inputs)
             tensors.update(zip(layer.outputs, outputs, strict=True))
         return tuple(tensors[name].contiguous() for name in self.outputs)
-
-
-def _activate(x: Tensor, activation: Activation) -> Tensor:
-    match activation.kind:
-        case "relu":
-            return functional.relu(x, inplace=True)
-        case "relu6":
-            return functional.relu6(x, inplace=True)
-        case "leaky_relu":
-            return functional.leaky_relu(x, activation.slope, inplace=True)
-
-
-def _compute(layer: Layer, inputs: list[Tensor]) -> tuple[Tensor, ...]:
-    x = inputs[0]
-    match layer:
-        case MaxPool():
-            return (functional.max_pool2d(x, layer.kernel, layer.stride, layer.padding),)
-        case Split():
-            return x.chunk(len(layer.outputs), 1)
-        case Concat():
-            return (torch.cat(inputs, layer.axis + 1),)
-        case Shuffle():
-            return (functional.channel_shuffle(x, layer.groups),)
-        case Resize():
-            return (functional.interpolate(x, scale_factor=layer.scale, mode=layer.mode),)
-        case ResizeTo():
-            return (functional.interpolate(x, layer.size, mode="bilinear"),)
-        case Add():
-            return (x + inputs[1],)
-        case Flatten():
-            return (x.flatten(2),)
-        case Transpose():
-            return (x.transpose(1, 2),)
-        case Ungroup():
-            return (x.reshape(1, -1, layer.values),)
-        case _:
-            raise TypeError(f"no TorchScript form of {type(layer).__name__}")
 
 
 @exporter("torchscript", ".torchscript")

@@ -1,0 +1,67 @@
+"""What int8 adds to a graph: which tensors are codes and at which step, and integer kernels.
+
+One record for all engines. A code q stands for the value step * q. Codes lie within -127..127,
+which is ncnn's range; ONNX Runtime and PyTorch hold them as unsigned bytes, q + zero_point.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobileyolact.contract import Quantization
+
+HIGH = 127
+_PAIR = 2**15 - 1  # the sum of two products that AVX2 keeps in 16 bits before it adds further
+
+
+@dataclass(frozen=True)
+class Codes:
+    """A tensor of codes ``low``..127 at ``step``; ``low`` is 0 where no value is negative.
+
+    ``step`` is a float32 number, so that every format stores the very same one.
+    """
+
+    step: float
+    low: int
+
+    @property
+    def zero_point(self) -> int:
+        """The unsigned byte that stands for 0: then ``low`` is byte 0."""
+        return -self.low
+
+    @property
+    def weight_limit(self) -> int:
+        """The largest kernel code with which no engine's integer sum can saturate.
+
+        AVX2 without VNNI multiplies unsigned bytes by signed ones and adds pairs in 16 bits.
+        """
+        return min(HIGH, _PAIR // (2 * (HIGH + self.zero_point)))
+
+    def nearest(self, values: NDArray[np.float32]) -> NDArray[np.int8]:
+        """The codes of float32 ``values`` of any shape, half to even, clipped to the range."""
+        scaled = np.rint(values / np.float32(self.step))
+        return np.clip(scaled, self.low, HIGH).astype(np.int8)
+
+
+@dataclass(frozen=True, eq=False)
+class QuantizedConv:
+    """An integer kernel: ``weight`` int8 (out, in / groups, h, w), ``steps`` float32 (out,)."""
+
+    weight: NDArray[np.int8]
+    steps: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class QuantizedLayers:
+    """Everything that int8 writers and emulations read besides the graph.
+
+    ``convs`` are the convolutions computed with integers, by layer name; their inputs and outputs
+    are among ``tensors``, the tensors that are codes, by tensor name. All others are float32.
+    Biases are those of the graph. ``summary`` is what the contract says of it.
+    """
+
+    tensors: Mapping[str, Codes]
+    convs: Mapping[str, QuantizedConv]
+    summary: Quantization

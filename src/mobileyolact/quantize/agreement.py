@@ -1,0 +1,50 @@
+"""Does an engine compute the codes that its emulation computes from the same input codes?"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobileyolact.errors import ParityError
+
+
+@dataclass(frozen=True)
+class LayerAgreement:
+    """One layer on one picture: how many codes it wrote, how many differ, by how much at most."""
+
+    layer: str
+    codes: int
+    differing: int
+    largest: int
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """``share`` of the codes of a layer that may differ, each by ``largest`` at most."""
+
+    share: float = 0.0
+    largest: int = 0
+
+
+def compare_codes(
+    layer: str, engine: NDArray[np.int8], emulated: NDArray[np.int8]
+) -> LayerAgreement:
+    """Compare what the engine wrote with what the emulation wrote, arrays of one shape."""
+    difference = np.abs(engine.astype(np.int16) - emulated)
+    return LayerAgreement(
+        layer, difference.size, int(np.count_nonzero(difference)), int(difference.max(initial=0))
+    )
+
+
+def check_agreement(
+    found: Iterable[tuple[LayerAgreement, Allowed]], engine: str, artefact: str
+) -> None:
+    """Raise ParityError that names the first layer of ``artefact`` beyond what is allowed."""
+    for layer, allowed in found:
+        if layer.largest > allowed.largest or layer.differing > allowed.share * layer.codes:
+            raise ParityError(
+                f"in {engine}, layer '{layer.layer}' of {artefact} gives {layer.differing} of "
+                f"{layer.codes} codes otherwise than its emulation, by up to {layer.largest}; "
+                "no file is written: leave this layer in float, and report it"
+            )

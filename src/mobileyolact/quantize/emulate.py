@@ -1,0 +1,20 @@
+"""The exact sums of integer convolutions, from which every engine's own rounding starts."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mobileyolact.export.graph import Conv
+from mobileyolact.export.quantized import QuantizedConv
+from mobileyolact.export.torch_layers import convolve
+
+
+def accumulate(layer: Conv, conv: QuantizedConv, codes: NDArray[np.int8]) -> NDArray[np.float64]:
+    """Sums of kernel code times input code: whole numbers (out, h, w), exact below 2**53.
+
+    ``codes`` (in, h, w) is the input; padding counts as code 0.
+    """
+    x = torch.from_numpy(codes.astype(np.float64))[None]
+    kernel = torch.from_numpy(conv.weight.astype(np.float64))
+    sums: NDArray[np.float64] = convolve(layer, x, kernel, None)[0].numpy()
+    return sums

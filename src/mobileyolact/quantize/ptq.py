@@ -1,0 +1,51 @@
+"""Post-training quantization: from ranges of tensors to ``QuantizedLayers``."""
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobileyolact.contract import Quantization
+from mobileyolact.export.graph import Conv, Graph
+from mobileyolact.export.quantized import HIGH, Codes, QuantizedConv, QuantizedLayers
+from mobileyolact.quantize.sharing import shared_steps
+
+Ranges = Mapping[str, tuple[float, float]]
+
+
+def quantize_layers(
+    graph: Graph, convs: Collection[str], ranges: Ranges, summary: Quantization
+) -> QuantizedLayers:
+    """Steps of all tensors that are codes, and integer kernels of ``convs``.
+
+    Args:
+        graph: the layers, with the weights that are rounded.
+        convs: names of the convolutions that are computed with integers.
+        ranges: least and greatest value of every tensor.
+        summary: what the contract will say.
+    """
+    tensors: dict[str, Codes] = {}
+    for group in shared_steps(graph, convs):
+        low = min(0.0, *(ranges[name][0] for name in group))
+        high = max(0.0, *(ranges[name][1] for name in group))
+        tensors.update(dict.fromkeys(group, codes_for(low, high)))
+    kernels = {
+        layer.name: quantize_kernel(layer.weight, tensors[layer.inputs[0]].weight_limit)
+        for layer in graph.layers
+        if isinstance(layer, Conv) and layer.name in convs
+    }
+    return QuantizedLayers(tensors, kernels, summary)
+
+
+def codes_for(low: float, high: float) -> Codes:
+    """Codes for values from ``low`` (0 or less) to ``high`` (0 or more), 0 being code 0."""
+    step = np.float32(max(high, -low) / HIGH) or np.float32(1)
+    return Codes(float(step), max(-HIGH, int(np.floor(low / step))))
+
+
+def quantize_kernel(weight: NDArray[np.float32], limit: int) -> QuantizedConv:
+    """Round a kernel (out, in / groups, h, w) to codes within +-``limit``, a step per channel."""
+    largest = np.abs(weight).reshape(len(weight), -1).max(1)
+    steps = (np.where(largest > 0, largest, 1) / limit).astype(np.float32)
+    codes = np.rint(weight / steps[:, None, None, None]).clip(-limit, limit)
+    return QuantizedConv(codes.astype(np.int8), steps)

@@ -1,0 +1,51 @@
+"""Which convolutions are computed with integers."""
+
+from collections.abc import Collection
+from typing import Literal
+
+from mobileyolact.errors import OptionError, nearest
+from mobileyolact.export.graph import INPUT_NAME, Conv, Graph
+
+Scope = Literal["full", "backbone"]
+
+
+def choose_convs(graph: Graph, scope: Scope, keep_float: Collection[str] = ()) -> frozenset[str]:
+    """Names of the convolutions of ``scope`` that become integer ones.
+
+    The first convolution, which reads the picture, and the last ones, which write the outputs,
+    stay float in either scope: they are few operations, and what they lose nothing gives back.
+
+    Args:
+        graph: the layers.
+        scope: ``backbone`` is what the paper quantizes.
+        keep_float: names of more convolutions that stay float.
+
+    Raises:
+        OptionError: ``keep_float`` names a convolution that does not exist; the nearest is named.
+    """
+    convs = {layer.name: layer for layer in graph.layers if isinstance(layer, Conv)}
+    for name in keep_float:
+        if name not in convs:
+            raise OptionError(f"the model has no convolution '{name}'{nearest(name, convs)}")
+    last = _reaching_outputs(graph)
+    return frozenset(
+        name
+        for name, layer in convs.items()
+        if (scope == "full" or name.startswith("backbone."))
+        and name not in keep_float
+        and INPUT_NAME not in layer.inputs
+        and name not in last
+    )
+
+
+def _reaching_outputs(graph: Graph) -> set[str]:
+    """Convolutions with no other one between them and an output."""
+    reaching, found = set(graph.outputs), set[str]()
+    for layer in reversed(graph.layers):
+        if reaching.isdisjoint(layer.outputs):
+            continue
+        if isinstance(layer, Conv):
+            found.add(layer.name)
+        else:
+            reaching.update(layer.inputs)
+    return found
