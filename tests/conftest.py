@@ -1,5 +1,7 @@
-"""Contracts and models made by hand, which tests of several floors share."""
+"""Contracts, models, pictures and videos made by hand, which tests of several floors share."""
 
+import json
+import shutil
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from numpy.typing import NDArray
+from PIL import Image
 
 from mobileyolact.contract import ClassInfo, ModelContract, output_infos
 from mobileyolact.runtime.backends.base import RawOutputs
@@ -139,3 +142,132 @@ def moving() -> Callable[..., list[NDArray[np.uint8]]]:
         return list(frames)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def make_network() -> Callable[..., tuple[Any, ModelContract]]:
+    """A network of a preset with random weights through which rounding errors do not grow.
+
+    With He's weights alone a network of this depth is chaotic: float32 rounding reaches 87 dB
+    and float16 weights 24 dB. Batch norm that shifts its outputs to the positive side and
+    damps them keeps both near those of trained networks.
+    """
+    torch = pytest.importorskip("torch")
+    from mobileyolact.model.network import build_contract, build_network
+    from mobileyolact.model.presets import get_preset
+
+    def make(
+        preset: str = "n-320", size: int | None = None, seed: int = 0
+    ) -> tuple[Any, ModelContract]:
+        chosen = get_preset(preset)
+        classes = tuple(ClassInfo(i, name, i + 1) for i, name in enumerate("abc"))
+        network = build_network(chosen, len(classes), seed).eval()
+        generator = torch.Generator().manual_seed(seed + 1)
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                with torch.no_grad():
+                    module.weight.uniform_(0.4, 0.6, generator=generator)
+                    module.bias.uniform_(0.5, 1.5, generator=generator)
+                    module.running_mean.normal_(0.0, 0.1, generator=generator)
+                    module.running_var.uniform_(0.8, 1.2, generator=generator)
+        with torch.no_grad():  # a new network finds nothing: its scores and boxes start flat
+            for level in getattr(network.head, "levels", [network.head]):
+                level.scores.weight.mul_(60)
+                level.boxes.weight.mul_(10)
+        return network, build_contract(chosen, classes, (size, size) if size else None)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def _tiny_checkpoint(
+    tmp_path_factory: pytest.TempPathFactory, make_network: Callable[..., Any]
+) -> Path:
+    torch = pytest.importorskip("torch")
+    from mobileyolact.model.weights import save_checkpoint
+
+    network, contract = make_network("n-320", size=64)
+    with torch.no_grad():
+        for level in network.head.levels:
+            level.scores.bias.fill_(-2.5)
+    path = tmp_path_factory.mktemp("checkpoint") / "tiny.safetensors"
+    save_checkpoint(path, network, contract)
+    return path
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path, _tiny_checkpoint: Path) -> Path:
+    """A checkpoint of n-320 at 64 pixels with random weights that find a few instances."""
+    return Path(shutil.copy(_tiny_checkpoint, tmp_path))
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[Path]:
+    rng = np.random.default_rng(0)
+    paths = []
+    for i, (height, width) in enumerate([(60, 90), (80, 50)]):
+        coarse = rng.integers(0, 256, (6, 6, 3), np.uint8)
+        paths.append(tmp_path / f"{i}.png")
+        Image.fromarray(coarse).resize((width, height)).save(paths[-1])
+    return paths
+
+
+@pytest.fixture
+def labels(checkpoint: Path, pictures: list[Path], tmp_path: Path) -> Path:
+    """Labels of ``pictures`` that say what the model in ``checkpoint`` finds in them."""
+    pytest.importorskip("torch")
+    from mobileyolact.model.backend import TorchBackend
+    from mobileyolact.runtime.predictor import Predictor
+
+    images, annotations = [], []
+    with Predictor(TorchBackend.open(checkpoint)) as predictor:
+        for number, picture in enumerate(pictures):
+            found = predictor(picture)
+            size = {"height": found.height, "width": found.width}
+            images.append({"id": number, "file_name": picture.name, **size})
+            annotations += found.to_coco(number)
+    for number, annotation in enumerate(annotations):
+        annotation |= {"id": number, "iscrowd": 0, "area": 100.0}
+    categories = [{"id": c.original_id, "name": c.name} for c in predictor.contract.classes]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def float_in_disguise(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Writers of int8 files that write float ones, fast, and checks that find them right.
+
+    Returns:
+        By format the record of layers that its writer got, once it wrote.
+    """
+    pytest.importorskip("torch")
+    from mobileyolact.export.formats import EXPORTERS, INT8_EXPORTERS, SMALL_EXPORTERS, Exporter
+    from mobileyolact.quantize import artefact  # noqa: F401  (registers all formats)
+    from mobileyolact.quantize.agreement import Allowed, LayerAgreement
+    from mobileyolact.quantize.engines import CHECKS
+
+    records: dict[str, Any] = {}
+
+    def make(name: str) -> Exporter[Any]:
+        plain = EXPORTERS[name]
+
+        def write(graph: Any, quantized: Any, contract: Any, path: Path) -> None:
+            records[name] = quantized
+            plain.write(graph, contract, path)
+
+        return Exporter(name, tuple(f".int8{suffix}" for suffix in plain.suffixes), write)
+
+    def agrees(graph: Any, quantized: Any, path: Path, image: Any) -> list[Any]:
+        assert image.shape == (1, *graph.input_shape)
+        return [(LayerAgreement(layer, 10, 0, 0), Allowed()) for layer in quantized.convs]
+
+    for name in list(EXPORTERS):
+        monkeypatch.setitem(INT8_EXPORTERS, name, make(name))
+        monkeypatch.setitem(CHECKS, name, agrees)
+    for name in ("onnx", "ncnn"):
+        suffixes = tuple(f".small{suffix}" for suffix in EXPORTERS[name].suffixes)
+        small = Exporter(name, suffixes, EXPORTERS[name].write)
+        monkeypatch.setitem(SMALL_EXPORTERS, name, small)
+    return records

@@ -1,15 +1,13 @@
-"""Contracts made by hand, the engines alone (without this package's runtime), and networks."""
+"""Contracts made by hand, and the engines alone (without this package's runtime)."""
 
 import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
 
 from mobileyolact.contract import ClassInfo, ModelContract
 
@@ -88,63 +86,3 @@ def decibels() -> Callable[[Array, Array], float]:
         return 300.0 if noise == 0 else float(10 * np.log10(signal / noise))
 
     return measure
-
-
-@pytest.fixture
-def make_network() -> Callable[..., tuple[Any, ModelContract]]:
-    """A network of a preset with random weights through which rounding errors do not grow.
-
-    With He's weights alone a network of this depth is chaotic: float32 rounding reaches 87 dB
-    and float16 weights 24 dB. Batch norm that shifts its outputs to the positive side and
-    damps them keeps both near those of trained networks.
-    """
-    torch = pytest.importorskip("torch")
-    from mobileyolact.model.network import build_contract, build_network
-    from mobileyolact.model.presets import get_preset
-
-    def make(
-        preset: str = "n-320", size: int | None = None, seed: int = 0
-    ) -> tuple[Any, ModelContract]:
-        chosen = get_preset(preset)
-        network = build_network(chosen, len(CLASSES), seed).eval()
-        generator = torch.Generator().manual_seed(seed + 1)
-        for module in network.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                with torch.no_grad():
-                    module.weight.uniform_(0.4, 0.6, generator=generator)
-                    module.bias.uniform_(0.5, 1.5, generator=generator)
-                    module.running_mean.normal_(0.0, 0.1, generator=generator)
-                    module.running_var.uniform_(0.8, 1.2, generator=generator)
-        with torch.no_grad():  # a new network finds nothing: its scores and boxes start flat
-            for level in getattr(network.head, "levels", [network.head]):
-                level.scores.weight.mul_(60)
-                level.boxes.weight.mul_(10)
-        return network, build_contract(chosen, CLASSES, (size, size) if size else None)
-
-    return make
-
-
-@pytest.fixture
-def checkpoint(tmp_path: Path, make_network: Callable[..., Any]) -> Path:
-    """A checkpoint of n-320 at 64 pixels with random weights that find a few instances."""
-    torch = pytest.importorskip("torch")
-    from mobileyolact.model.weights import save_checkpoint
-
-    network, contract = make_network("n-320", size=64)
-    with torch.no_grad():
-        for level in network.head.levels:
-            level.scores.bias.fill_(-2.5)
-    path = tmp_path / "tiny.safetensors"
-    save_checkpoint(path, network, contract)
-    return path
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> list[Path]:
-    rng = np.random.default_rng(0)
-    paths = []
-    for i, (height, width) in enumerate([(60, 90), (80, 50)]):
-        coarse = rng.integers(0, 256, (6, 6, 3), np.uint8)
-        paths.append(tmp_path / f"{i}.png")
-        Image.fromarray(coarse).resize((width, height)).save(paths[-1])
-    return paths

@@ -69,6 +69,32 @@ def test_it_learns(tmp_path: Path) -> None:
     assert sum(losses[-20:]) < 0.1 * sum(losses[:20])
 
 
+def test_another_module_may_compute_the_outputs(tmp_path: Path) -> None:
+    class Doubled(torch.nn.Module):
+        def __init__(self, network: Any) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, images: Any) -> tuple[Any, Any]:
+            first, second = self.network(images)
+            return 2 * first, 2 * second
+
+    class DoubledNetwork(ToyNetwork):
+        def forward(self, images: Any) -> tuple[Any, Any]:
+            first, second = super().forward(images)
+            return 2 * first, 2 * second
+
+    network = ToyNetwork()
+    run(tmp_path / "outside", network=network, model=Doubled(network))
+    run(tmp_path / "inside", network=DoubledNetwork())
+    run(tmp_path / "plain")
+    outside, inside, plain = (
+        (tmp_path / name / "best.safetensors").read_bytes()
+        for name in ("outside", "inside", "plain")
+    )
+    assert outside == inside != plain
+
+
 def test_without_validation_best_is_the_average_at_the_end(tmp_path: Path) -> None:
     run(tmp_path)
     state = load_file(tmp_path / "last.safetensors")

@@ -118,6 +118,14 @@ def test_a_frozen_detector_learns_masks_alone() -> None:
     assert list(compute_losses(raw, scene, PAPER, frozen)) == ["mask"]
 
 
+def test_without_semantic_logits_the_other_terms_remain() -> None:
+    scene = fitting(batch([1]))
+    raw = outputs(scene)
+    whole = compute_losses(raw, scene, PAPER, CONFIG)
+    rest = compute_losses(raw._replace(semantic=None), scene, PAPER, CONFIG)
+    assert rest == {name: loss for name, loss in whole.items() if name != "semantic"}
+
+
 def test_half_precision_outputs_are_taken_as_floats() -> None:
     scene = fitting(batch([1]))
     raw = Outputs(*(o.bfloat16() for o in outputs(scene)))

@@ -11,7 +11,17 @@ import typer
 from typer.core import TyperGroup
 
 import mobileyolact
-from mobileyolact.cli import compare, evaluate, export, models, predict, presets, train, verify
+from mobileyolact.cli import (
+    compare,
+    evaluate,
+    export,
+    models,
+    predict,
+    presets,
+    quantize,
+    train,
+    verify,
+)
 from mobileyolact.cli.lines import one_line
 from mobileyolact.errors import MobileYolactError
 
@@ -48,6 +58,7 @@ for _command in (
     evaluate.evaluate,
     compare.compare,
     export.export,
+    quantize.quantize,
     verify.verify,
     presets.presets,
     models.models,

@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mobileyolact.cli.measuring import class_names, figure, measure, open_labels, table, write_json
+from mobileyolact.cli.measuring import (
+    class_names,
+    difference_cells,
+    measure,
+    open_labels,
+    table,
+    write_json,
+)
 from mobileyolact.cli.needs import need
 from mobileyolact.cli.opening import open_backend_for
 
@@ -100,10 +107,9 @@ def _plain(difference: "Difference") -> dict[str, float | None]:
 
 
 def _cells(d: "Difference") -> list[str]:
-    if d.a != d.a:  # NaN
-        return [figure(None)] * 4 + ["no instance"]
     verdict = "not told apart"
-    if d.certain:
+    if d.a != d.a:  # NaN
+        verdict = "no instance"
+    elif d.certain:
         verdict = "B is better" if d.low > 0 else "A is better"
-    interval = f"{d.low:+.4f} to {d.high:+.4f}"
-    return [figure(d.a), figure(d.b), f"{d.difference:+.4f}", interval, verdict]
+    return [*difference_cells(d), verdict]

@@ -1,4 +1,4 @@
-"""What ``evaluate`` and ``compare`` share: labels, the run over all pictures, tables, JSON."""
+"""What the commands that measure share: labels, the run over all pictures, tables, JSON."""
 
 import json
 from pathlib import Path
@@ -9,6 +9,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from mobileyolact.evaluate.bootstrap import Difference
     from mobileyolact.evaluate.evaluator import Evaluation
     from mobileyolact.labels.dataset import Dataset
     from mobileyolact.runtime.backends.base import Backend
@@ -67,6 +68,14 @@ def table(*columns: str) -> "Table":
 def figure(value: float | None) -> str:
     """Three digits, or a dash where there is no instance to judge by."""
     return "-" if value is None else f"{value:.3f}"
+
+
+def difference_cells(d: "Difference") -> list[str]:
+    """A, B, B - A and its interval, or dashes where there is no instance to judge by."""
+    if d.a != d.a:  # NaN
+        return [figure(None)] * 4
+    interval = f"{d.low:+.4f} to {d.high:+.4f}"
+    return [figure(d.a), figure(d.b), f"{d.difference:+.4f}", interval]
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

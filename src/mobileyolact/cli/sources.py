@@ -63,15 +63,15 @@ def find_sources(
     return list(sources.values()), problems
 
 
-def find_pictures(folder: Path) -> list[Path]:
-    """The pictures in the folder of ``--images``, sorted by name.
+def find_pictures(folder: Path, option: str = "--images") -> list[Path]:
+    """The pictures in the folder that ``option`` names, sorted by name.
 
     Raises:
         OptionError: there is no such folder, or no picture is in it.
     """
     sources, problems = find_sources([str(folder)])
     if not sources:
-        raise OptionError(f"--images: {'; '.join(problems)}")
+        raise OptionError(f"{option}: {'; '.join(problems)}")
     return [source.path for source in sources]
 
 

@@ -1,24 +1,20 @@
 """From a checkpoint to artefacts on the disk, which exist only if they passed their check."""
 
 import dataclasses
-import json
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from mobileyolact import __version__
 from mobileyolact.errors import OptionError
 from mobileyolact.export import ncnn, onnx, torchscript  # noqa: F401  (they register their formats)
-from mobileyolact.export.formats import EXPORTERS, Exporter, Write, get_exporter
+from mobileyolact.export.formats import EXPORTERS, get_exporter
 from mobileyolact.export.parity import ParityBounds, ParityReport, compare
+from mobileyolact.export.placing import deliver, name_of, workshop, write_note
 from mobileyolact.export.trace import build_graph
 from mobileyolact.model.backend import TorchBackend
 from mobileyolact.model.weights import load_checkpoint
 from mobileyolact.runtime.backends import open_backend
+from mobileyolact.runtime.backends.base import Backend
 from mobileyolact.runtime.image import open_image
 
 
@@ -64,85 +60,38 @@ def export_artefacts(
         what = "picture to check the artefacts on" if exporters else "format to export to"
         raise OptionError(f"an export needs at least one {what}")
     bounds = bounds or ParityBounds()
-    network, contract = load_checkpoint(checkpoint)
-    own_size = contract.input_size
-    contract = contract.at_size(size or own_size)
+    network, own = load_checkpoint(checkpoint)
+    contract = own.at_size(size or own.input_size)
     graph = build_graph(network, contract)
     reference = TorchBackend(network, contract)
-    stem = checkpoint.stem
-    if contract.input_size != own_size:
-        height, width = contract.input_size
-        stem += f"-{height}" if height == width else f"-{width}x{height}"
-    with _folder_inside(out_dir) as folder:
-        artefacts = []
+    stem = name_of(checkpoint, own, contract)
+    with workshop(out_dir) as folder:
+        made, reports = [], []
         for exporter in exporters:
-            files = exporter.files(Path(folder), stem)
+            files = exporter.files(folder, stem)
             exporter.write(graph, contract, files[0])
-            report = _measure(reference, files[0], _open_all(pictures))
+            report = measure_parity(reference, files[0], pictures)
             report.check(bounds, f"the {exporter.name} export of '{checkpoint.name}'")
-            note = Path(folder) / f"{stem}.{exporter.name}.parity.json"
-            note.write_text(_describe(checkpoint, exporter, files, report, bounds))
-            artefacts.append((exporter, (*files, note), report))
-        _check_free(out_dir, [file.name for _, files, _ in artefacts for file in files])
+            note = folder / f"{stem}.{exporter.name}.parity.json"
+            facts = {
+                "format": exporter.name,
+                "bounds": dataclasses.asdict(bounds),
+                "parity": report.to_json(),
+            }
+            write_note(note, checkpoint, files, facts)
+            made.append((*files, note))
+            reports.append(report)
+        placed = deliver(made, out_dir)
         return [
-            Artefact(exporter.name, _move(files, out_dir), report)
-            for exporter, files, report in artefacts
+            Artefact(exporter.name, files, report)
+            for exporter, files, report in zip(exporters, placed, reports, strict=True)
         ]
 
 
-def _folder_inside(out_dir: Path) -> tempfile.TemporaryDirectory[str]:
-    try:
-        out_dir.mkdir(parents=True, exist_ok=True)
-        return tempfile.TemporaryDirectory(prefix=".export-", dir=out_dir)
-    except OSError as error:
-        raise OptionError(
-            f"cannot write to the folder '{out_dir}' ({error.strerror}); choose another with -o"
-        ) from None
-
-
-def _check_free(out_dir: Path, names: Iterable[str]) -> None:
-    for name in names:
-        if (out_dir / name).is_dir():
-            raise OptionError(
-                f"cannot write '{out_dir / name}', which is a folder; choose another with -o"
-            )
-
-
-def _open_all(pictures: Iterable[Path]) -> Iterable[NDArray[np.uint8]]:
-    return (open_image(picture) for picture in pictures)
-
-
-def _measure(
-    reference: TorchBackend, path: Path, images: Iterable[NDArray[np.uint8]]
-) -> ParityReport:
+def measure_parity(reference: Backend, path: Path, pictures: Iterable[Path]) -> ParityReport:
+    """Compare the model file ``path`` with ``reference`` on pictures, read one at a time."""
     candidate = open_backend(path, None, 1)
     try:
-        return compare(reference, candidate, images)
+        return compare(reference, candidate, (open_image(picture) for picture in pictures))
     finally:
         candidate.close()
-
-
-def _describe(
-    checkpoint: Path,
-    exporter: Exporter[Write],
-    files: Sequence[Path],
-    report: ParityReport,
-    bounds: ParityBounds,
-) -> str:
-    content = {
-        "checkpoint": checkpoint.name,
-        "format": exporter.name,
-        "mobileyolact": __version__,
-        "bytes": {file.name: file.stat().st_size for file in files},
-        "bounds": dataclasses.asdict(bounds),
-        "parity": report.to_json(),
-    }
-    return json.dumps(content, indent=2) + "\n"
-
-
-def _move(files: Sequence[Path], out_dir: Path) -> tuple[Path, ...]:
-    """Rename into ``out_dir``, the file to open last: a model that can be opened is complete."""
-    targets = tuple(out_dir / file.name for file in files)
-    for file, target in reversed(list(zip(files, targets, strict=True))):
-        file.replace(target)
-    return targets

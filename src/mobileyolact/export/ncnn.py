@@ -38,8 +38,11 @@ FLOAT32_TAG = 0
 FLOAT16_TAG = 0x01306B47
 
 
-class _Writer:
-    """Collects lines of the ``.param`` text and chunks of the ``.bin``."""
+class NcnnWriter:
+    """Collects lines of the ``.param`` text and chunks of the ``.bin`` of one graph.
+
+    Kernels are stored as float16; a subclass stores them otherwise.
+    """
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -47,11 +50,29 @@ class _Writer:
         self.blobs = 0
         self.chunks: list[bytes] = []
         self.copies: dict[str, list[str]] = {}
+
+    def render(self) -> tuple[str, bytes]:
+        """The ``.param`` text and the ``.bin``; once for each writer."""
         self.line("Input", INPUT_NAME, (), (INPUT_NAME,), "")
-        for layer in graph.layers:
+        for layer in self.graph.layers:
             kind, parameters = self.describe(layer)
             sources = tuple(self.take(name) for name in layer.inputs)
             self.line(kind, layer.name, sources, layer.outputs, parameters)
+        text = f"{MAGIC}\n{len(self.lines)} {self.blobs}\n" + "\n".join(self.lines) + "\n"
+        return text, b"".join(self.chunks)
+
+    def save(self, contract: ModelContract, param_path: Path) -> None:
+        """Write the three files, each whole or not at all.
+
+        The ``.param`` comes last, so that a model which can be opened is complete.
+        """
+        text, weights = self.render()
+        with write_beside(param_path.with_suffix(".bin")) as temporary:
+            temporary.write_bytes(weights)
+        with write_beside(param_path.with_suffix(".json")) as temporary:
+            temporary.write_text(contract.to_json() + "\n", encoding="utf-8")
+        with write_beside(param_path) as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="\n")
 
     def line(
         self,
@@ -108,9 +129,15 @@ class _Writer:
                 raise TypeError(f"no ncnn form of {type(layer).__name__}")
 
     def convolution(self, layer: Conv) -> tuple[str, str]:
-        out, _, kernel_h, kernel_w = layer.weight.shape
+        """Store weights and bias, and give what ``describe`` gives."""
         self.kernel(layer.weight)
-        self.chunks.append(layer.bias.astype("<f4").tobytes())
+        self.floats(layer.bias)
+        return self.geometry(layer)
+
+    def geometry(self, layer: Conv) -> tuple[str, str]:
+        """Ncnn's name of a convolution, and all parameters but those of int8."""
+        kind = "ConvolutionDepthWise" if layer.groups > 1 else "Convolution"
+        out, _, kernel_h, kernel_w = layer.weight.shape
         pads = layer.pads
         parameters = f"0={out} 1={kernel_w} 11={kernel_h} 3={layer.stride} 4={pads.left} "
         parameters += f"14={pads.top} 15={pads.right} 16={pads.bottom} 5=1 6={layer.weight.size}"
@@ -118,15 +145,23 @@ class _Writer:
             parameters += f" 7={layer.groups}"
         if layer.activation is not None:
             parameters += " " + _activation(layer.activation)
-        return ("ConvolutionDepthWise" if layer.groups > 1 else "Convolution"), parameters
+        return kind, parameters
 
-    def kernel(self, value: NDArray[np.float32]) -> None:
-        half = stored(value)
+    def kernel(self, weight: NDArray[np.float32]) -> None:
+        """Store a kernel (out, in / groups, h, w)."""
+        half = stored(weight)
         if half.dtype == np.float32:
-            self.chunks.append(struct.pack("<I", FLOAT32_TAG) + half.astype("<f4").tobytes())
-            return
-        data = half.astype("<f2").tobytes()
-        self.chunks.append(struct.pack("<I", FLOAT16_TAG) + data + bytes(-len(data) % 4))
+            self.tagged(FLOAT32_TAG, half.astype("<f4").tobytes())
+        else:
+            self.tagged(FLOAT16_TAG, half.astype("<f2").tobytes())
+
+    def tagged(self, tag: int, data: bytes) -> None:
+        """Store ``data`` behind the ``tag`` that says what it is, filled up to 4 bytes."""
+        self.chunks.append(struct.pack("<I", tag) + data + bytes(-len(data) % 4))
+
+    def floats(self, values: NDArray[np.float32]) -> None:
+        """Store values as float32; they have no tag."""
+        self.chunks.append(values.astype("<f4").tobytes())
 
 
 def _activation(activation: Activation) -> str:
@@ -145,13 +180,5 @@ def write_ncnn(graph: Graph, contract: ModelContract, param_path: Path) -> None:
 
     Blobs are named as in the graph: ``image`` (3, H, W) in, ``graph.outputs`` out, without a
     batch dimension. Kernels are stored as float16; biases stay float32.
-    The ``.param`` comes last, so that a model which can be opened is complete.
     """
-    writer = _Writer(graph)
-    text = f"{MAGIC}\n{len(writer.lines)} {writer.blobs}\n" + "\n".join(writer.lines) + "\n"
-    with write_beside(param_path.with_suffix(".bin")) as temporary:
-        temporary.write_bytes(b"".join(writer.chunks))
-    with write_beside(param_path.with_suffix(".json")) as temporary:
-        temporary.write_text(contract.to_json() + "\n", encoding="utf-8")
-    with write_beside(param_path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+    NcnnWriter(graph).save(contract, param_path)

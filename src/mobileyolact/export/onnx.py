@@ -13,6 +13,7 @@ from mobileyolact.contract import CONTRACT_KEY, ModelContract
 from mobileyolact.export.formats import exporter
 from mobileyolact.export.graph import (
     INPUT_NAME,
+    Activation,
     Add,
     Concat,
     Conv,
@@ -34,16 +35,46 @@ OPSET = 17
 IR_VERSION = 8
 
 
-class _Writer:
+class OnnxWriter:
     """Collects nodes and initializers; every tensor of the graph gets a batch dimension of 1."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
+        self.shapes = dict(graph.shapes)
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, onnx.TensorProto] = {}
         self.shared: dict[int, str] = {}
-        for layer in graph.layers:
+
+    def write(self, contract: ModelContract, path: Path) -> None:
+        """Emit all layers and write them, with ``contract``, as one file."""
+        for layer in self.graph.layers:
             self.emit(layer)
+        model = self.model(contract)
+        onnx.checker.check_model(model)
+        with write_beside(path) as temporary:
+            temporary.write_bytes(model.SerializeToString(deterministic=True))
+
+    def model(self, contract: ModelContract) -> onnx.ModelProto:
+        """What was emitted, with ``contract`` in its metadata."""
+        model = helper.make_model(
+            helper.make_graph(
+                self.nodes,
+                contract.name,
+                [self.value(INPUT_NAME)],
+                [self.value(name) for name in self.graph.outputs],
+                list(self.initializers.values()),
+            ),
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSION,
+            producer_name="mobileyolact",
+            producer_version=__version__,
+        )
+        helper.set_model_props(model, {CONTRACT_KEY: contract.to_json()})
+        return model
+
+    def value(self, name: str) -> onnx.ValueInfoProto:
+        """The float32 tensor ``name`` as an input or output of the file."""
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, *self.graph.shapes[name]))
 
     def node(
         self, kind: str, inputs: tuple[str, ...], outputs: tuple[str, ...], **attributes: Any
@@ -57,18 +88,23 @@ class _Writer:
         return name
 
     def weight(self, name: str, value: NDArray[np.float32]) -> str:
-        """A float32 tensor, through a Cast (folded when the model is loaded) if stored as half.
-
-        An array that several layers have in common is written once.
-        """
+        """The name of a float32 tensor; what several layers have in common is written once."""
         known = self.shared.setdefault(id(value), name)
-        if known != name:
-            return known
+        if known == name:
+            self.store(name, value)
+        return known
+
+    def store(self, name: str, value: NDArray[np.float32]) -> None:
+        """Write ``value``, to be read as the float32 tensor ``name``.
+
+        What is stored as half is cast; the engine does that once, when it loads the model.
+        """
         small = stored(value)
         if small.dtype == np.float32:
-            return self.constant(name, small)
-        self.node("Cast", (self.constant(f"{name}.half", small),), (name,), to=TensorProto.FLOAT)
-        return name
+            self.constant(name, small)
+        else:
+            half = self.constant(f"{name}.half", small)
+            self.node("Cast", (half,), (name,), to=TensorProto.FLOAT)
 
     def emit(self, layer: Layer) -> None:
         match layer:
@@ -84,7 +120,7 @@ class _Writer:
                     pads=[layer.padding] * 4,
                 )
             case Split():
-                part = self.graph.shapes[layer.outputs[0]][0]
+                part = self.shapes[layer.outputs[0]][0]
                 sizes = np.full(len(layer.outputs), part, np.int64)
                 split = self.constant(f"{layer.name}.sizes", sizes)
                 self.node("Split", (*layer.inputs, split), layer.outputs, axis=1)
@@ -109,36 +145,46 @@ class _Writer:
 
     def convolution(self, layer: Conv) -> None:
         (output,) = layer.outputs
-        linear = output if layer.activation is None else f"{output}.linear"
+        if layer.activation is None:
+            self.convolve(layer, output)
+        else:
+            self.convolve(layer, f"{output}.linear")
+            self.activate(f"{output}.linear", output, layer.activation)
+
+    def convolve(self, layer: Conv, output: str) -> None:
+        """The convolution of ``layer`` before its activation."""
         pads = layer.pads
         self.node(
             "Conv",
-            (
-                *layer.inputs,
-                self.weight(f"{layer.name}.weight", layer.weight),
-                self.weight(f"{layer.name}.bias", layer.bias),
-            ),
-            (linear,),
+            (*layer.inputs, *self.parameters(layer)),
+            (output,),
             kernel_shape=list(layer.weight.shape[2:]),
             strides=[layer.stride] * 2,
             pads=[pads.top, pads.left, pads.bottom, pads.right],
             group=layer.groups,
         )
-        if layer.activation is None:
-            return
-        match layer.activation.kind:
+
+    def parameters(self, layer: Conv) -> tuple[str, str]:
+        """The names of the kernel and the bias."""
+        return (
+            self.weight(f"{layer.name}.weight", layer.weight),
+            self.weight(f"{layer.name}.bias", layer.bias),
+        )
+
+    def activate(self, source: str, target: str, activation: Activation) -> None:
+        match activation.kind:
             case "relu":
-                self.node("Relu", (linear,), layer.outputs)
+                self.node("Relu", (source,), (target,))
             case "relu6":
                 low = self.constant("relu6.low", np.array(0, np.float32))
                 high = self.constant("relu6.high", np.array(6, np.float32))
-                self.node("Clip", (linear, low, high), layer.outputs)
+                self.node("Clip", (source, low, high), (target,))
             case "leaky_relu":
-                self.node("LeakyRelu", (linear,), layer.outputs, alpha=layer.activation.slope)
+                self.node("LeakyRelu", (source,), (target,), alpha=activation.slope)
 
     def shuffle(self, layer: Shuffle) -> None:
         (source,), (target,) = layer.inputs, layer.outputs
-        channels, height, width = self.graph.shapes[source]
+        channels, height, width = self.shapes[source]
         grouped, swapped = f"{target}.grouped", f"{target}.swapped"
         self.reshape(source, grouped, (1, layer.groups, channels // layer.groups, height, width))
         self.node("Transpose", (grouped,), (swapped,), perm=[0, 2, 1, 3, 4])
@@ -158,7 +204,7 @@ class _Writer:
         self.node("Resize", (*layer.inputs, "", scale), layer.outputs, **attributes)
 
     def resize_to(self, layer: ResizeTo) -> None:
-        shape = (1, *self.graph.shapes[layer.outputs[0]])
+        shape = (1, *self.shapes[layer.outputs[0]])
         sizes = self.constant("size." + "x".join(map(str, shape)), np.array(shape, np.int64))
         self.node(
             "Resize",
@@ -181,25 +227,4 @@ def write_onnx(graph: Graph, contract: ModelContract, path: Path) -> None:
     batch dimension of 1. Kernels are stored as float16 and computed in float32.
     The same graph and contract give the same bytes.
     """
-    writer = _Writer(graph)
-
-    def value(name: str) -> onnx.ValueInfoProto:
-        return helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, *graph.shapes[name]))
-
-    model = helper.make_model(
-        helper.make_graph(
-            writer.nodes,
-            contract.name,
-            [value(INPUT_NAME)],
-            [value(name) for name in graph.outputs],
-            list(writer.initializers.values()),
-        ),
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=IR_VERSION,
-        producer_name="mobileyolact",
-        producer_version=__version__,
-    )
-    helper.set_model_props(model, {CONTRACT_KEY: contract.to_json()})
-    onnx.checker.check_model(model)
-    with write_beside(path) as temporary:
-        temporary.write_bytes(model.SerializeToString(deterministic=True))
+    OnnxWriter(graph).write(contract, path)

@@ -47,10 +47,38 @@ class Codes:
 
 @dataclass(frozen=True, eq=False)
 class QuantizedConv:
-    """An integer kernel: ``weight`` int8 (out, in / groups, h, w), ``steps`` float32 (out,)."""
+    """An integer kernel: ``weight`` int8 (out, in / groups, h, w), ``steps`` float32 (out,).
+
+    ONNX Runtime and PyTorch round the sum to bytes before a leaky ReLU. Such a byte is worth
+    ``sum_factor`` steps of the output: 1, or 2 where sums reach far below 0.
+    """
 
     weight: NDArray[np.int8]
     steps: NDArray[np.float32]
+    sum_factor: int = 1
+
+    @property
+    def sum_zero(self) -> int:
+        """The byte of 0 in the sum: the greatest output fits, and what is left goes below 0."""
+        return 255 + -HIGH // self.sum_factor
+
+    @property
+    def values(self) -> NDArray[np.float32]:
+        """The kernel in float32, as its codes say."""
+        return self.weight * self.steps.reshape(-1, *[1] * (self.weight.ndim - 1))
+
+
+def quantize_kernel(
+    weight: NDArray[np.float32], limit: int = HIGH, least: NDArray[np.float32] | float = 0.0
+) -> QuantizedConv:
+    """Round a kernel (out, in / groups, h, w) to codes within +-``limit``, a step per channel.
+
+    No step is below ``least`` (out,).
+    """
+    largest = np.abs(weight).reshape(len(weight), -1).max(1)
+    steps = np.maximum(np.where(largest > 0, largest, 1) / limit, least).astype(np.float32)
+    codes = np.rint(weight / steps.reshape(-1, *[1] * (weight.ndim - 1))).clip(-limit, limit)
+    return QuantizedConv(codes.astype(np.int8), steps)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from mobileyolact.contract import ModelContract
 from mobileyolact.export.formats import exporter
-from mobileyolact.export.graph import INPUT_NAME, Conv, Graph
+from mobileyolact.export.graph import INPUT_NAME, Conv, Graph, Layer
 from mobileyolact.export.half import stored
 from mobileyolact.export.torch_layers import activate, compute, convolve
 from mobileyolact.files import write_beside
 from mobileyolact.runtime.backends.torchscript import EXTRA_FILE, without_deprecation
 
 
-class _Convolution(nn.Module):
+class FloatConvolution(nn.Module):
     """A convolution whose kernel is stored as ``half.stored`` says and computed in float32."""
 
     weight: Tensor
@@ -39,7 +39,7 @@ class _Convolution(nn.Module):
         return x if activation is None else activate(x, activation, inplace=True)
 
 
-class _Network(nn.Module):
+class GraphNetwork(nn.Module):
     """Runs a graph: (1, 3, H, W) float32 to its outputs, each with a batch dimension of 1."""
 
     def __init__(self, graph: Graph) -> None:
@@ -47,19 +47,25 @@ class _Network(nn.Module):
         self.layers = graph.layers
         self.outputs = graph.outputs
         self.convolutions = nn.ModuleDict(
-            {str(i): _Convolution(x) for i, x in enumerate(graph.layers) if isinstance(x, Conv)}
+            {str(i): self.convolution(x) for i, x in enumerate(graph.layers) if isinstance(x, Conv)}
         )
+
+    def convolution(self, layer: Conv) -> nn.Module:
+        """What computes ``layer``."""
+        return FloatConvolution(layer)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         tensors = {INPUT_NAME: image.contiguous(memory_format=torch.channels_last)}
         for index, layer in enumerate(self.layers):
-            inputs = [tensors[name] for name in layer.inputs]
-            if isinstance(layer, Conv):
-                outputs: tuple[Tensor, ...] = (self.convolutions[str(index)](*inputs),)
-            else:
-                outputs = compute(layer, inputs)
+            outputs = self.outputs_of(index, layer, [tensors[name] for name in layer.inputs])
             tensors.update(zip(layer.outputs, outputs, strict=True))
         return tuple(tensors[name].contiguous() for name in self.outputs)
+
+    def outputs_of(self, index: int, layer: Layer, inputs: list[Tensor]) -> tuple[Tensor, ...]:
+        """The outputs of ``layer``, which is the one at ``index``."""
+        if isinstance(layer, Conv):
+            return (self.convolutions[str(index)](*inputs),)
+        return compute(layer, inputs)
 
 
 @exporter("torchscript", ".torchscript")
@@ -71,18 +77,32 @@ def write_torchscript(graph: Graph, contract: ModelContract, path: Path) -> None
     with channels last. Kernels are stored as float16 and computed in float32.
     The same graph and contract give the same bytes.
     """
-    network = _Network(graph).eval()
+    write_traced(GraphNetwork(graph), graph, contract, path)
+
+
+def write_traced(
+    network: nn.Module, graph: Graph, contract: ModelContract, path: Path, deflate: bool = False
+) -> None:
+    """Trace, freeze and write a module that computes ``graph``; see ``write_torchscript``.
+
+    Args:
+        network: maps an image (1, 3, H, W) float32 to a tuple of tensors.
+        graph: gives the size of the image.
+        contract: becomes the extra file.
+        path: the file.
+        deflate: compress every part of the archive.
+    """
     image = torch.zeros(1, *graph.input_shape)
     buffer = io.BytesIO()
     with torch.no_grad(), without_deprecation():
-        traced = torch.jit.trace(network, (image,), check_trace=False)
+        traced = torch.jit.trace(network.eval(), (image,), check_trace=False)
         frozen = torch.jit.freeze(traced)
         torch.jit.save(frozen, buffer, _extra_files={EXTRA_FILE: contract.to_json()})
     with write_beside(path) as temporary:
-        temporary.write_bytes(_tidy(buffer.getvalue()))
+        temporary.write_bytes(_tidy(buffer.getvalue(), deflate))
 
 
-def _tidy(archive: bytes) -> bytes:
+def _tidy(archive: bytes, deflate: bool) -> bytes:
     """The archive without what the process that wrote it left there.
 
     That is the stack of every call with its paths (for debugging), a number that counts the
@@ -100,5 +120,6 @@ def _tidy(archive: bytes) -> bytes:
             if entry.filename.endswith((".py", "/data.pkl")):
                 data = re.sub(rb"\.___torch_mangle_\d+", b"", data)
             name = re.sub(r"/___torch_mangle_\d+", "", entry.filename)
-            target.writestr(zipfile.ZipInfo(name), data, entry.compress_type)
+            method = zipfile.ZIP_DEFLATED if deflate else entry.compress_type
+            target.writestr(zipfile.ZipInfo(name), data, method)
     return buffer.getvalue()

@@ -3,7 +3,7 @@
 import copy
 import operator
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,14 @@ from mobileyolact.model.layers import ConvNorm, SharedConvNorm
 Folded = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
+@dataclass(frozen=True)
+class Origin:
+    """The modules that a convolution of a graph was folded from."""
+
+    conv: nn.Conv2d
+    norm: nn.BatchNorm2d | None
+
+
 def build_graph(network: nn.Module, contract: ModelContract) -> Graph:
     """Turn a network into the list of layers that the writers read.
 
@@ -55,6 +63,13 @@ def build_graph(network: nn.Module, contract: ModelContract) -> Graph:
 
 def trace(network: nn.Module, input_shape: Shape, outputs: Sequence[str]) -> Graph:
     """As ``build_graph``, for any network made of the same operations; ``outputs`` names them."""
+    return trace_origins(network, input_shape, outputs)[0]
+
+
+def trace_origins(
+    network: nn.Module, input_shape: Shape, outputs: Sequence[str] = OUTPUT_NAMES
+) -> tuple[Graph, dict[str, Origin]]:
+    """As ``trace``, and where each convolution comes from, by its name."""
     walk = _Walk(dict(network.named_modules()), input_shape)
     root = copy.copy(network)
     root.training = False  # in training it returns more
@@ -69,7 +84,7 @@ def trace(network: nn.Module, input_shape: Shape, outputs: Sequence[str]) -> Gra
         )
         for layer in walk.layers
     )
-    return Graph(renamed, input_shape, tuple(outputs))
+    return Graph(renamed, input_shape, tuple(outputs)), walk.origins
 
 
 def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d | None = None) -> Folded:
@@ -107,7 +122,8 @@ class _Walk:
         self.modules = modules
         self.layers: list[Layer] = []
         self.shapes: dict[str, Shape] = {INPUT_NAME: input_shape}
-        self.folded: dict[nn.Module, Folded] = {}
+        self.folded: dict[Origin, Folded] = {}
+        self.origins: dict[str, Origin] = {}
         self.values: dict[fx.Node, Any] = {}
         self.names: set[str] = set()
         self.returned: tuple[str, ...] = ()
@@ -160,14 +176,12 @@ class _Walk:
     def module(self, path: str, source: str, *others: Any) -> str:
         match self.modules[path]:
             case ConvNorm(conv=conv, norm=norm, act=act, same=same):
-                return self.conv(path, source, conv, fold(conv, norm), act, same)
+                return self.conv(path, source, Origin(conv, norm), act, same)
             case SharedConvNorm(conv=conv, norms=norms, act=act):
                 (level,) = others
-                return self.conv(path, source, conv, fold(conv, norms[level]), act)
+                return self.conv(path, source, Origin(conv, norms[level]), act)
             case nn.Conv2d() as conv:
-                # Folded once: a writer can then store once what several levels share.
-                folded = self.folded.setdefault(conv, fold(conv))
-                return self.conv(path, source, conv, folded)
+                return self.conv(path, source, Origin(conv, None))
             case layers.ResizeTo():
                 return self.resize(path, source, *others)
             case layers.Ungroup(values=values):
@@ -195,11 +209,11 @@ class _Walk:
         self,
         path: str,
         source: str,
-        conv: nn.Conv2d,
-        folded: Folded,
+        origin: Origin,
         act: nn.Module | None = None,
         same: bool = False,
     ) -> str:
+        conv = origin.conv
         stride, padding = conv.stride, conv.padding
         if (
             conv.dilation != (1, 1)
@@ -213,8 +227,11 @@ class _Walk:
         if same:
             height, width = self.shapes[source][1:]
             pads = Pads(width % 2, 1, height % 2, 1)
-        weight, bias = folded
-        return self.emit(
+        # Folded once: a writer can then store once what several levels share.
+        if origin not in self.folded:
+            self.folded[origin] = fold(conv, origin.norm)
+        weight, bias = self.folded[origin]
+        name = self.emit(
             Conv,
             path,
             source,
@@ -225,6 +242,8 @@ class _Walk:
             groups=conv.groups,
             activation=_activation(path, act),
         )
+        self.origins[name] = origin
+        return name
 
     def resize(self, path: str, source: str, like: str) -> str:
         old, size = self.shapes[source][1:], self.shapes[like][1:]

@@ -5,17 +5,18 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from mobileyolact.contract import ModelContract
-from mobileyolact.model.network import MobileYolact, Outputs
+from mobileyolact.model.network import Outputs
 from mobileyolact.model.weights import load_checkpoint
 from mobileyolact.runtime.backends.base import RawOutputs
 
 
 class TorchBackend:
-    """Runs a network in float32 on the CPU, or where it lies, in eval mode."""
+    """Runs what gives ``Outputs`` in float32 on the CPU, or where it lies, in eval mode."""
 
-    def __init__(self, network: MobileYolact, contract: ModelContract) -> None:
+    def __init__(self, network: nn.Module, contract: ModelContract) -> None:
         self.network = network.eval()
         self.contract = contract
 

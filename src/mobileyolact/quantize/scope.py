@@ -12,8 +12,9 @@ Scope = Literal["full", "backbone"]
 def choose_convs(graph: Graph, scope: Scope, keep_float: Collection[str] = ()) -> frozenset[str]:
     """Names of the convolutions of ``scope`` that become integer ones.
 
-    The first convolution, which reads the picture, and the last ones, which write the outputs,
-    stay float in either scope: they are few operations, and what they lose nothing gives back.
+    The first convolution, which reads the picture, those that read what it writes, and the last
+    ones, which write the outputs, stay float in either scope: they are few operations, and what
+    they lose nothing gives back.
 
     Args:
         graph: the layers.
@@ -27,15 +28,29 @@ def choose_convs(graph: Graph, scope: Scope, keep_float: Collection[str] = ()) -
     for name in keep_float:
         if name not in convs:
             raise OptionError(f"the model has no convolution '{name}'{nearest(name, convs)}")
-    last = _reaching_outputs(graph)
+    first, last = _near_the_picture(graph), _reaching_outputs(graph)
     return frozenset(
         name
         for name, layer in convs.items()
         if (scope == "full" or name.startswith("backbone."))
         and name not in keep_float
-        and INPUT_NAME not in layer.inputs
+        and name not in first
         and name not in last
     )
+
+
+def _near_the_picture(graph: Graph) -> set[str]:
+    """Convolutions with at most one other between them and the picture."""
+    distance = {INPUT_NAME: 0}
+    found = set[str]()
+    for layer in graph.layers:
+        nearest_input = min(distance[name] for name in layer.inputs)
+        if isinstance(layer, Conv):
+            if nearest_input < 2:
+                found.add(layer.name)
+            nearest_input += 1
+        distance.update(dict.fromkeys(layer.outputs, nearest_input))
+    return found
 
 
 def _reaching_outputs(graph: Graph) -> set[str]:

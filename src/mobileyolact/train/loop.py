@@ -65,6 +65,7 @@ def train(
     *,
     started: frozenset[str] = frozenset(),
     run: Mapping[str, Any] | None = None,
+    model: nn.Module | None = None,
     validate: Validate | None = None,
     show: Show | None = None,
     console: Console | None = None,
@@ -83,6 +84,8 @@ def train(
         directory: the run's folder; it is made if missing.
         started: names of the state tensors that were loaded, see ``parameters``.
         run: what besides ``config`` must be equal on resuming, by option name.
+        model: holds ``network`` and computes its outputs in training; by default ``network``
+            itself does. Without parameters and buffers of its own, since none would be kept.
         validate: the score (higher is better) of a network in eval mode; without it the
             averaged weights of the last checkpoint are the best.
         show: makes pictures for TensorBoard: of the first batch, and at each validation.
@@ -96,7 +99,7 @@ def train(
     with _flushed_denormals(), StopSignals() as stop:
         trainer = _Trainer(network, losses, config, contract, directory, started, run or {})
         trainer.resume()
-        trainer.go(data, validate, stop, show, console)
+        trainer.go(network if model is None else model, data, validate, stop, show, console)
     return TrainResult(trainer.state.iteration, trainer.state.best_score, trainer.best_path)
 
 
@@ -158,6 +161,7 @@ class _Trainer:
 
     def go(
         self,
+        model: nn.Module,
         data: BatchSource,
         validate: Validate | None,
         stop: StopSignals,
@@ -180,7 +184,7 @@ class _Trainer:
             )
             if first:
                 progress.say(f"going on after iteration {first} of {self.state_path}")
-            model = self.accelerator.prepare_model(self.network)
+            model = self.accelerator.prepare_model(model)
             stack.callback(self.accelerator.unwrap_model, model, keep_fp32_wrapper=False)
             began = time.monotonic()
             for iteration, batch in zip(iterations, batches, strict=True):

@@ -1,7 +1,7 @@
 """Pictures for TensorBoard: what augmentation made of the labels, and what the average finds."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -11,6 +11,7 @@ from mobileyolact.contract import ModelContract
 from mobileyolact.labels.dataset import CLASS_AGNOSTIC, Record
 from mobileyolact.model.backend import TorchBackend
 from mobileyolact.model.network import MobileYolact
+from mobileyolact.runtime.backends.base import Backend
 from mobileyolact.runtime.chips import Chip, Colour, draw_chips
 from mobileyolact.runtime.draw import PALETTE, draw
 from mobileyolact.runtime.image import open_image
@@ -19,6 +20,7 @@ from mobileyolact.train.augment import FILL
 from mobileyolact.train.data import Batch
 
 Picture = NDArray[np.uint8]
+OpenNetwork = Callable[[MobileYolact, ModelContract], Backend]
 
 TILES = 8
 TILE_SIDE = 320  # pixels of a tile's longer side
@@ -30,18 +32,26 @@ _TINT = 0.5
 class TrainingPictures:
     """Draws pictures of a run that trains ``contract``; ``records`` are predicted on.
 
+    ``open_network`` makes of a network and its contract what predicts.
+
     All pictures are (H, W, 3) uint8 RGB: up to eight tiles of at most 320 pixels side by side.
     """
 
-    def __init__(self, contract: ModelContract, records: Sequence[Record]) -> None:
+    def __init__(
+        self,
+        contract: ModelContract,
+        records: Sequence[Record],
+        open_network: OpenNetwork = TorchBackend,
+    ) -> None:
         self._contract = contract
+        self._open = open_network
         shown = [record for record in records if record.labels] or list(records)
         step = max(1, len(shown) // TILES)
         self._records = shown[::step][:TILES]
 
     def predictions(self, network: MobileYolact) -> Picture:
         """What ``network`` finds in a few pictures, drawn as ``mobileyolact predict`` would."""
-        with Predictor(TorchBackend(network, self._contract)) as predictor:
+        with Predictor(self._open(network, self._contract)) as predictor:
             pictures = (open_image(record.path) for record in self._records)
             return _grid([draw(picture, predictor(picture).distinct()) for picture in pictures])
 

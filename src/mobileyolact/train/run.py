@@ -3,29 +3,31 @@
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 import mobileyolact
 from mobileyolact.contract import ModelContract
 from mobileyolact.errors import OptionError
-from mobileyolact.evaluate.evaluator import Evaluation, evaluate, evaluation_predictor
+from mobileyolact.evaluate.evaluator import evaluate, evaluation_predictor
 from mobileyolact.labels.dataset import Dataset
 from mobileyolact.model.backend import TorchBackend
 from mobileyolact.model.network import MobileYolact
 from mobileyolact.model.presets import Preset, get_preset
+from mobileyolact.model.weights import load_checkpoint
 from mobileyolact.train import losses, yolact_losses
 from mobileyolact.train.config import TrainConfig
 from mobileyolact.train.data import TrainingData
 from mobileyolact.train.distil import taught_by
-from mobileyolact.train.loop import Losses, train
-from mobileyolact.train.material import listed, read_material
-from mobileyolact.train.pictures import TrainingPictures
-from mobileyolact.train.processes import joined_processes, local_processes
+from mobileyolact.train.loop import Losses, TrainResult, train
+from mobileyolact.train.material import Material, listed, read_material
+from mobileyolact.train.pictures import OpenNetwork, TrainingPictures
+from mobileyolact.train.processes import joined_processes, local_processes, rank_and_world
 from mobileyolact.train.start import Start, default_start, make_start
 from mobileyolact.train.teacher import Teacher
 
@@ -66,16 +68,14 @@ def run_training(
     Raises:
         MobileYolactError: labels, start, options or folder do not allow the run, or it was stopped.
     """
-    with joined_processes() as main, _torch_threads(threads):
-        if not main:
-            say = _say_nothing
+    with training_process(threads, say) as say:
         network_preset = get_preset(preset)
         init = init or default_start(network_preset)
         master = None if teacher is None else Teacher.load(teacher)
         known = None if master is None else master.contract.classes
         material = read_material(data, val, images, unlabelled, known)
-        dataset, validation = material.dataset, material.validation
-        defaults: dict[str, Any] = {"workers": _spare_workers()}
+        dataset = material.dataset
+        defaults: dict[str, Any] = {"workers": spare_workers()}
         if master is not None:
             master = master.of(dataset.classes, network_preset)
             # With the teacher's own backbone its detections hold the features well enough.
@@ -88,42 +88,80 @@ def run_training(
             )
         start = make_start(network_preset, init, dataset.classes, config.seed)
         terms = losses_for(network_preset) if master is None else taught_by(master, start.network)
-        contract = _with_provenance(start.contract, dataset, data, init, teacher)
-        for line in [*material.lines, *describe(start, config, init, directory, master)]:
+        start_lines = describe_start(start, config, init)
+        for line in [*material.lines, *start_lines, *describe_run(config, directory, master)]:
             say(line)
-
-        def measure(network: MobileYolact, its_contract: ModelContract) -> Evaluation:
-            assert validation is not None
-            with evaluation_predictor(TorchBackend(network, its_contract)) as predictor:
-                return evaluate(predictor, validation)
-
-        def mask_ap(network: MobileYolact) -> float:
-            ap = measure(network, contract).to_json()["mask"]["AP"]
-            return float("nan") if ap is None else float(ap)
-
-        result = train(
+        carry_out(
             start.network,
-            TrainingData(dataset, network_preset, config),
+            material,
             terms,
             config,
-            contract,
+            with_provenance(start.contract, dataset, data, init, teacher),
             directory,
+            say,
             started=start.started,
-            run={
-                "preset": preset,
-                "init": init,
-                "teacher": teacher,
-                "data": fingerprint(dataset),
-                "val": validation and fingerprint(validation),
-            },
-            validate=None if validation is None else mask_ap,
-            show=TrainingPictures(contract, () if validation is None else validation.records),
+            run={"preset": preset, "init": init, "teacher": teacher},
         )
-        if main and validation is not None:
-            backend = TorchBackend.open(result.best)
-            found = measure(backend.network, backend.contract).to_json()
-            say(f"{val}: {_summary(found)}")
-        say(f"best weights: {result.best}")
+
+
+def carry_out(
+    network: MobileYolact,
+    material: Material,
+    terms: Losses,
+    config: TrainConfig,
+    contract: ModelContract,
+    directory: Path,
+    say: Callable[[str], None],
+    *,
+    started: frozenset[str],
+    run: Mapping[str, Any],
+    model: nn.Module | None = None,
+    open_network: OpenNetwork = TorchBackend,
+) -> TrainResult:
+    """Train ``network`` on ``material`` and say what its best weights reach.
+
+    Args:
+        terms: the losses.
+        model: computes the outputs of ``network`` in training.
+        open_network: makes of a network and its contract what is validated.
+
+    The other arguments, and errors, are those of ``loop.train``; the data is added to ``run``.
+    """
+    dataset, validation = material.dataset, material.validation
+
+    def measure(network: MobileYolact, contract: ModelContract) -> dict[str, Any]:
+        assert validation is not None
+        with evaluation_predictor(open_network(network, contract)) as predictor:
+            return evaluate(predictor, validation).to_json()
+
+    def mask_ap(network: MobileYolact) -> float:
+        ap = measure(network, contract)["mask"]["AP"]
+        return float("nan") if ap is None else float(ap)
+
+    records = () if validation is None else validation.records
+    preset = dataclasses.replace(network.preset, input_size=contract.input_size)
+    result = train(
+        network,
+        TrainingData(dataset, preset, config),
+        terms,
+        config,
+        contract,
+        directory,
+        started=started,
+        run={
+            **run,
+            "data": fingerprint(dataset),
+            "val": validation and fingerprint(validation),
+        },
+        model=model,
+        validate=None if validation is None else mask_ap,
+        show=TrainingPictures(contract, records, open_network),
+    )
+    if validation is not None and rank_and_world()[0] == 0:
+        found = measure(*load_checkpoint(result.best))
+        say(f"{validation.source}: {_summary(found)}")
+    say(f"best weights: {result.best}")
+    return result
 
 
 def losses_for(preset: Preset) -> Losses:
@@ -131,9 +169,7 @@ def losses_for(preset: Preset) -> Losses:
     return yolact_losses.compute_losses if preset.anchor_ratios else losses.compute_losses
 
 
-def describe(
-    start: Start, config: TrainConfig, init: str, directory: Path, teacher: Teacher | None = None
-) -> list[str]:
+def describe_start(start: Start, config: TrainConfig, init: str) -> list[str]:
     """What is going to be trained and from where, one line a topic."""
     millions = sum(p.numel() for p in start.network.parameters()) / 1e6
     name = start.contract.name
@@ -147,6 +183,12 @@ def describe(
         lines.append(f"partly loaded: {listed(_layers(start.partial))}")
     if start.started and start.random:
         lines.append(f"not loaded: {listed(_layers(start.random))}")
+    return lines
+
+
+def describe_run(config: TrainConfig, directory: Path, teacher: Teacher | None = None) -> list[str]:
+    """What teaches, how long, and where it goes, one line a topic."""
+    lines = []
     if teacher is not None:
         weights = (config.teacher_weight, config.teacher_mask_weight, config.teacher_feature_weight)
         parts = zip(("detections", "masks", "features"), weights, strict=True)
@@ -166,13 +208,14 @@ def fingerprint(dataset: Dataset) -> str:
     return f"{dataset.source.name}#{digest}"
 
 
-def _with_provenance(
+def with_provenance(
     contract: ModelContract,
     dataset: Dataset,
     data: Sequence[Path],
     init: str,
     teacher: str | None,
 ) -> ModelContract:
+    """``contract`` with what its network is trained from: start, labels, teacher."""
     provenance = {
         "package": f"mobileyolact {mobileyolact.__version__}",
         "start": Path(init).name,
@@ -196,7 +239,7 @@ def _summary(found: dict[str, Any]) -> str:
     return f"{masks}, box AP {value('box', 'AP')} on {found['images']} pictures"
 
 
-def _spare_workers() -> int:
+def spare_workers() -> int:
     """Cores that the training itself leaves idle, for each of its processes on this machine."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     used = 1 if torch.cuda.is_available() else torch.get_num_threads()
@@ -204,14 +247,21 @@ def _spare_workers() -> int:
 
 
 @contextmanager
-def _torch_threads(threads: int | None) -> Any:
+def training_process(
+    threads: int | None, say: Callable[[str], None]
+) -> Iterator[Callable[[str], None]]:
+    """Join the processes of this run, with so many of torch's threads on the CPU.
+
+    Yields ``say``, or what says nothing in all processes but the first.
+    """
     before = torch.get_num_threads()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    with joined_processes() as main:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        try:
+            yield say if main else _say_nothing
+        finally:
+            torch.set_num_threads(before)
 
 
 def _say_nothing(line: str) -> None:

@@ -32,8 +32,9 @@ def compute_losses(
     """Weighted loss terms; their sum is what is minimised.
 
     The weights are YOLACT's, not those of ``config``, which belong to other losses. With a frozen
-    detector only the mask term is computed. Each of several processes finds its part of every
-    term: their mean is what one process would find for the whole batch.
+    detector only the mask term is computed, without semantic logits all others. Each of several
+    processes finds its part of every term: their mean is what one process would find for the
+    whole batch.
     """
     scores, boxes, coefficients, prototypes = (o.float() for o in outputs.raw)
     height, width = batch.images.shape[2:]
@@ -45,8 +46,8 @@ def compute_losses(
     if config.freeze != "detector":
         losses["class"] = CLASS_WEIGHT * class_loss(scores, matches, batch)
         losses["box"] = BOX_WEIGHT * box_loss(boxes, anchors, matches, batch)
-        assert outputs.semantic is not None
-        losses["semantic"] = SEMANTIC_WEIGHT * semantic_loss(outputs.semantic.float(), batch)
+        if outputs.semantic is not None:
+            losses["semantic"] = SEMANTIC_WEIGHT * semantic_loss(outputs.semantic.float(), batch)
     mask = mask_loss(coefficients.tanh(), prototypes.relu(), matches, batch)
     losses["mask"] = MASK_WEIGHT * mask
     return losses

@@ -63,4 +63,9 @@ def read_labels(path: str | Path, images: str | Path | None = None) -> Dataset:
     return FORMATS[best].read(path, folder)
 
 
+def is_labels(path: Path) -> bool:
+    """Whether some format takes this file for labels rather than not."""
+    return any(fmt.probe(path) > 0.5 for fmt in FORMATS.values())
+
+
 from mobileyolact.labels.formats import coco  # noqa: E402, F401

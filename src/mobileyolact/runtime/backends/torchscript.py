@@ -4,7 +4,7 @@ import io
 import warnings
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,9 @@ class TorchScriptBackend:
     files, which knows tensors and TorchScript's types and calls no Python; but the program may
     use all of PyTorch's operators, also those that read and write files. Open trusted files only.
 
+    An int8 file is loaded for the engine that ``int8_engine`` names, whatever PyTorch's own
+    setting is.
+
     Args:
         path: the ``.torchscript`` file.
         threads: PyTorch's threads during ``run``. PyTorch has one setting for the whole process:
@@ -38,7 +41,7 @@ class TorchScriptBackend:
 
     Raises:
         OptionError: PyTorch is not installed.
-        ModelError: missing or damaged file.
+        ModelError: missing or damaged file, or an int8 one and PyTorch cannot compute with int8.
         ContractError: no contract, or one that does not belong to this network.
     """
 
@@ -54,8 +57,9 @@ class TorchScriptBackend:
                 f"{path} needs torch, which this environment lacks; install the extra "
                 "'torchscript': pip install 'mobileyolact[torchscript]'"
             ) from None
+        engine = None if self.contract.quantization is None else int8_engine(f"{path} cannot run")
         try:
-            with without_deprecation():
+            with without_deprecation(), quantized_engine(engine) if engine else nullcontext():
                 module = torch.jit.load(io.BytesIO(data), map_location="cpu")
         except Exception as error:  # the engine has a class of its own for every kind of damage
             reason = str(error).strip().split("\n")[0]
@@ -65,7 +69,8 @@ class TorchScriptBackend:
         self._path = path
         self._threads = threads
         version = f"PyTorch {torch.__version__}"
-        self._description = f"torchscript in {version}, CPU, {count_threads(threads)}"
+        how = f"int8 by {engine} in {version}" if engine else f"in {version}"
+        self._description = f"torchscript {how}, CPU, {count_threads(threads)}"
         self._module: Any = module
 
     def run(self, tensor: FloatArray) -> RawOutputs:
@@ -124,6 +129,52 @@ def _read_contract(data: bytes, path: Path) -> ModelContract:
             "make one with: mobileyolact export"
         )
     return ModelContract.from_json(texts[0], str(path))
+
+
+def int8_engine(what: str) -> str:
+    """The one of PyTorch's quantized engines that int8 files are loaded for.
+
+    On x86 that is oneDNN: FBGEMM, with which PyTorch by itself computes many depthwise
+    convolutions, takes six times as long for n-416, whose channels are no multiples of 8. On Arm
+    it is QNNPACK, which was made for it.
+
+    Raises:
+        ModelError: there is none, as will be once PyTorch has lost its quantized tensors; the
+            message begins with ``what``.
+    """
+    import torch
+
+    supported = []
+    if hasattr(torch.ops.quantized, "conv2d"):
+        supported = torch.backends.quantized.supported_engines
+    preferred = ("onednn", "fbgemm") if "fbgemm" in supported else ("qnnpack", "onednn")
+    for engine in preferred:
+        if engine in supported:
+            return engine
+    raise ModelError(
+        f"{what}, because PyTorch {torch.__version__} has no quantized operators here; "
+        "take the int8 ONNX file, or a PyTorch between 2.4 and 2.13"
+    )
+
+
+@contextmanager
+def quantized_engine(engine: str) -> Iterator[None]:
+    """Set PyTorch's engine for quantized kernels that are packed inside, and put it back.
+
+    PyTorch says once in a process that quantized tensors will go, when the first one is made.
+    Made here, it is a warning that can be kept back; ``torch.jit.load`` would print it.
+    """
+    import torch
+
+    before = torch.backends.quantized.engine
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        torch.quantize_per_tensor(torch.zeros(1), 1.0, 0, torch.quint8)
+    torch.backends.quantized.engine = engine
+    try:
+        yield
+    finally:
+        torch.backends.quantized.engine = before
 
 
 @contextmanager

@@ -1,0 +1,197 @@
+"""Writer of int8 ONNX files: float operations between DequantizeLinear and QuantizeLinear.
+
+That is a form that every engine can compute. ONNX Runtime replaces such groups by operations on
+bytes where it knows them, and the groups are written as it wants them (seen with 1.32): a kernel
+of int8 and a bias of int32 make a QLinearConv, scalar steps a QLinearAdd; a float Clip between a
+convolution and its QuantizeLinear would leave it in float, so codes are clipped as bytes.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import helper
+
+from mobileyolact.contract import ModelContract
+from mobileyolact.errors import ModelError
+from mobileyolact.export.formats import int8_exporter
+from mobileyolact.export.graph import (
+    Activation,
+    Concat,
+    Conv,
+    Flatten,
+    Graph,
+    Layer,
+    MaxPool,
+    Resize,
+    Shuffle,
+    Split,
+)
+from mobileyolact.export.onnx_small import SmallWriter
+from mobileyolact.export.quantized import HIGH, Codes, QuantizedConv, QuantizedLayers
+
+_LARGEST_BIAS = 2**30  # the sum it is added to needs room as well
+
+
+def codes_name(name: str) -> str:
+    """The uint8 tensor in the file that holds the codes of the graph's tensor ``name``."""
+    return f"{name}.codes"
+
+
+def moves_codes(layer: Layer, quantized: QuantizedLayers) -> bool:
+    """Whether ``layer`` does no more than to put codes elsewhere, which needs no arithmetic."""
+    if isinstance(layer, Resize):
+        moving = layer.mode == "nearest"
+    else:
+        moving = isinstance(layer, Concat | Flatten | MaxPool | Shuffle | Split)
+    return moving and quantized.tensors.keys() >= {*layer.inputs, *layer.outputs}
+
+
+def code_range(codes: Codes, activation: Activation | None) -> tuple[int, int]:
+    """The least and greatest code that may follow ``activation``."""
+    if activation is None or activation.kind == "leaky_relu":
+        return codes.low, HIGH
+    six = codes.nearest(np.array(6, np.float32))
+    return 0, int(six) if activation.kind == "relu6" else HIGH
+
+
+def integer_bias(layer: Conv, conv: QuantizedConv, codes: Codes) -> NDArray[np.int32]:
+    """The bias in units of the integer sums over an input of ``codes``: int32 (out,).
+
+    Raises:
+        ModelError: it does not fit, because the steps of a channel are next to nothing.
+    """
+    units = np.float32(codes.step) * conv.steps
+    rounded = np.rint(layer.bias.astype(np.float64) / units)
+    if np.abs(rounded).max() > _LARGEST_BIAS:
+        raise ModelError(
+            f"the bias of layer '{layer.name}' is too large beside its weights for 32 bits; "
+            "leave this layer in float"
+        )
+    return rounded.astype(np.int32)
+
+
+class _Int8Writer(SmallWriter):
+    """A tensor ``x`` of codes is ``x.codes`` in the file; ``x`` itself is its float value."""
+
+    def __init__(self, graph: Graph, quantized: QuantizedLayers) -> None:
+        super().__init__(graph)
+        self.quantized = quantized
+        self.dequantized: set[str] = set()
+        for name in quantized.tensors:
+            self.shapes[codes_name(name)] = self.shapes[f"{name}.float"] = self.shapes[name]
+
+    def emit(self, layer: Layer) -> None:
+        if moves_codes(layer, self.quantized):
+            inputs, outputs = (
+                tuple(map(codes_name, names)) for names in (layer.inputs, layer.outputs)
+            )
+            super().emit(replace(layer, inputs=inputs, outputs=outputs))
+            return
+        for name in layer.inputs:
+            if name in self.quantized.tensors and name not in self.dequantized:
+                self.dequantized.add(name)
+                codes = self.quantized.tensors[name]
+                self.dequantize(codes_name(name), name, codes.step, codes.zero_point)
+        if isinstance(layer, Conv) and layer.name in self.quantized.convs:
+            self.integer_convolution(layer)
+            return
+        coded = self.quantized.tensors.keys() & {*layer.outputs}
+        outputs = tuple(f"{name}.float" if name in coded else name for name in layer.outputs)
+        super().emit(replace(layer, outputs=outputs))
+        for name in layer.outputs:
+            if name in coded and isinstance(layer, MaxPool):
+                self.clip_and_quantize(name)
+            elif name in coded:
+                self.quantize(f"{name}.float", name, None)
+
+    def integer_convolution(self, layer: Conv) -> None:
+        (name,) = layer.outputs
+        self.convolve(layer, f"{name}.sum")
+        activation = layer.activation
+        if activation is None or activation.kind != "leaky_relu":
+            self.quantize(f"{name}.sum", name, activation)
+            return
+        codes, conv = self.quantized.tensors[name], self.quantized.convs[layer.name]
+        linear, step = f"{name}.linear", codes.step * conv.sum_factor
+        self.to_bytes(f"{name}.sum", codes_name(linear), step, conv.sum_zero)
+        self.dequantize(codes_name(linear), linear, step, conv.sum_zero)
+        self.activate(linear, f"{name}.float", activation)
+        self.to_bytes(f"{name}.float", codes_name(name), codes.step, codes.zero_point)
+
+    def parameters(self, layer: Conv) -> tuple[str, str]:
+        conv = self.quantized.convs.get(layer.name)
+        if conv is None:
+            return super().parameters(layer)
+        source = self.quantized.tensors[layer.inputs[0]]
+        kernel, bias = f"{layer.name}.weight", f"{layer.name}.bias"
+        codes = self.constant(codes_name(kernel), conv.weight)
+        steps = self.constant(f"{kernel}.steps", conv.steps)
+        self.glue("DequantizeLinear", (codes, steps), kernel, axis=0)
+        codes = self.constant(codes_name(bias), integer_bias(layer, conv, source))
+        # Computed when the model is loaded: as constants they would be 3 % of the file.
+        steps = self.glue("Mul", (steps, self.step(source.step)), f"{bias}.steps")
+        self.glue("DequantizeLinear", (codes, steps), bias, axis=0)
+        return kernel, bias
+
+    def quantize(self, source: str, name: str, activation: Activation | None) -> None:
+        """Float ``source`` to the codes of ``name``; bytes reach further, so they are clipped."""
+        codes = self.quantized.tensors[name]
+        low, high = (q + codes.zero_point for q in code_range(codes, activation))
+        self.to_bytes(source, f"{name}.bytes", codes.step, codes.zero_point)
+        bounds = self.byte(low), self.byte(high)
+        self.glue("Clip", (f"{name}.bytes", *bounds), codes_name(name))
+
+    def clip_and_quantize(self, name: str) -> None:
+        """As ``quantize``, but clipped in float.
+
+        Across this Clip ONNX Runtime cannot move QuantizeLinear. It would move it in front of a
+        MaxPool, which takes ten times longer on bytes than on floats.
+        """
+        codes = self.quantized.tensors[name]
+        low, high = (
+            self.constant(f"{name}.{side}", np.array(codes.step * q, np.float32))
+            for side, q in (("low", codes.low), ("high", HIGH))
+        )
+        clipped = self.glue("Clip", (f"{name}.float", low, high), f"{name}.clipped")
+        self.to_bytes(clipped, codes_name(name), codes.step, codes.zero_point)
+
+    def to_bytes(self, source: str, target: str, step: float, zero: int) -> None:
+        self.glue("QuantizeLinear", (source, self.step(step), self.byte(zero)), target)
+
+    def dequantize(self, source: str, target: str, step: float, zero: int) -> None:
+        self.glue("DequantizeLinear", (source, self.step(step), self.byte(zero)), target)
+
+    def step(self, step: float) -> str:
+        # Of no dimension, as the zero points: with [1] a sum stays in float.
+        return self.constant(f"step.{step:.9g}", np.array(step, np.float32))
+
+    def byte(self, value: int) -> str:
+        return self.constant(f"byte.{value}", np.array(value, np.uint8))
+
+    def glue(self, kind: str, inputs: tuple[str, ...], output: str, **attributes: Any) -> str:
+        """A node without a name: there are many, and names are 2 % of the file."""
+        self.nodes.append(helper.make_node(kind, inputs, (output,), **attributes))
+        return output
+
+    def shuffle(self, layer: Shuffle) -> None:
+        channels = self.shapes[layer.inputs[0]][0]
+        order = np.arange(channels, dtype=np.int64).reshape(layer.groups, -1).T.ravel()
+        name = self.constant(f"shuffle.{layer.groups}.{channels}", order)
+        self.node("Gather", (*layer.inputs, name), layer.outputs, axis=1)
+
+
+@int8_exporter("onnx", ".int8.onnx")
+def write_onnx_int8(
+    graph: Graph, quantized: QuantizedLayers, contract: ModelContract, path: Path
+) -> None:
+    """Write ``graph`` with the integer layers of ``quantized`` as one ONNX file.
+
+    Input and outputs are those of the float file, float32. Tensors of codes are uint8 with the
+    zero points of ``Codes``. A leaky ReLU reads its convolution's sum as bytes, as
+    ``QuantizedConv`` says. Kernels that stay float are stored as in the small file. The same
+    arguments give the same bytes.
+    """
+    _Int8Writer(graph, quantized).write(contract, path)

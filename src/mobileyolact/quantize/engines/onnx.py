@@ -1,0 +1,187 @@
+"""The int8 arithmetic of ONNX Runtime on the CPU, emulated to the last bit, and compared with it.
+
+The formulas are those of its kernels (``onnxruntime/core/mlas/lib``: ``quantize.cpp`` and
+``qladd.cpp``; ``contrib_ops/cpu/quantization/qlinear_lookup_table.cc``), each in float32. They
+are the same wherever integer sums do not saturate, which ``Codes.weight_limit`` takes care of.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from mobileyolact.errors import ModelError
+from mobileyolact.export.graph import INPUT_NAME, Add, Conv, Graph, Layer
+from mobileyolact.export.half import stored
+from mobileyolact.export.onnx_int8 import (
+    code_range,
+    codes_name,
+    integer_bias,
+    moves_codes,
+)
+from mobileyolact.export.quantized import (
+    HIGH,
+    Codes,
+    QuantizedConv,
+    QuantizedLayers,
+    quantize_kernel,
+)
+from mobileyolact.export.torch_layers import activate, compute, convolve
+from mobileyolact.quantize.agreement import Allowed, LayerAgreement, compare_codes
+from mobileyolact.quantize.emulate import accumulate
+from mobileyolact.quantize.engines import register
+
+CodeArray = NDArray[np.int8]
+FloatArray = NDArray[np.float32]
+
+# In a layer that is computed in float, the order of a sum decides about a value that lies nearer
+# than this, in codes, to the middle between two codes: either is right, any other is wrong.
+_TIE = 0.01
+
+
+def emulate_convolution(
+    layer: Conv, conv: QuantizedConv, source: Codes, target: Codes, codes: CodeArray
+) -> CodeArray:
+    """QLinearConv, and what follows it: codes (in, h, w) of ``source`` to (out, h, w)."""
+    sums = accumulate(layer, conv, codes) + integer_bias(layer, conv, source)[:, None, None]
+    leaky = layer.activation is not None and layer.activation.kind == "leaky_relu"
+    step = np.float32(target.step * conv.sum_factor if leaky else target.step)
+    factors = np.float32(source.step) * conv.steps / step
+    scaled = np.rint(sums.astype(np.float32) * factors[:, None, None])
+    if layer.activation is None or not leaky:
+        return scaled.clip(*code_range(target, layer.activation)).astype(np.int8)
+    values = step * scaled.clip(-conv.sum_zero, 255 - conv.sum_zero)
+    slope = np.float32(layer.activation.slope)
+    return target.nearest(np.where(values >= 0, values, slope * values))
+
+
+def emulate_sum(
+    sources: tuple[Codes, Codes], target: Codes, codes: tuple[CodeArray, CodeArray]
+) -> CodeArray:
+    """QLinearAdd, on bytes as it does it: codes of one shape to codes of the same shape."""
+    ratios = [np.float32(source.step) / np.float32(target.step) for source in sources]
+    zeros = [np.float32(source.zero_point) for source in sources]
+    zero = np.float32(target.zero_point)
+    fixed = zero - (ratios[0] * zeros[0] + ratios[1] * zeros[1])
+    first, second = (q + z for q, z in zip(codes, zeros, strict=True))
+    scaled = np.rint(first * ratios[0] + (second * ratios[1] + fixed))
+    return (scaled - zero).clip(target.low, HIGH).astype(np.int8)
+
+
+@register("onnx")
+def check(
+    graph: Graph, quantized: QuantizedLayers, path: Path, image: FloatArray
+) -> list[tuple[LayerAgreement, Allowed]]:
+    """Compare every layer of ``path`` that gives codes with its emulation on the same input.
+
+    All codes must be equal. Where a layer is computed in float, either neighbour is right for a
+    value in the middle between two codes.
+
+    Args:
+        graph: what the file was written from.
+        quantized: likewise.
+        path: the file.
+        image: input (1, 3, H, W).
+
+    Raises:
+        ModelError: ONNX Runtime cannot load the file.
+    """
+    layers = [layer for layer in graph.layers if quantized.tensors.keys() & {*layer.outputs}]
+    names = {name for layer in layers for name in (*layer.inputs, *layer.outputs)}
+    arrays = _run(path, names - {INPUT_NAME}, quantized, image)
+    found = []
+    for layer in layers:
+        emulated = _emulate(layer, quantized, arrays)
+        agreements = [
+            compare_codes(layer.name, arrays[name], codes)
+            for name, codes in zip(layer.outputs, emulated, strict=True)
+            if name in quantized.tensors
+        ]
+        found += [(agreement, Allowed()) for agreement in agreements]
+    return found
+
+
+def _emulate(
+    layer: Layer, quantized: QuantizedLayers, arrays: Mapping[str, NDArray[Any]]
+) -> list[CodeArray]:
+    """The codes of each output of ``layer``, from the inputs that the engine had."""
+    codes = quantized.tensors
+    inputs = [arrays[name] for name in layer.inputs]
+    if isinstance(layer, Conv) and layer.name in quantized.convs:
+        source, target = codes[layer.inputs[0]], codes[layer.outputs[0]]
+        conv = quantized.convs[layer.name]
+        return [emulate_convolution(layer, conv, source, target, inputs[0])]
+    if isinstance(layer, Add) and codes.keys() >= {*layer.inputs}:
+        first, second = (codes[name] for name in layer.inputs)
+        return [emulate_sum((first, second), codes[layer.outputs[0]], (inputs[0], inputs[1]))]
+    if moves_codes(layer, quantized):
+        return [moved.astype(np.int8) for moved in _compute(layer, inputs)]
+    values = _compute(
+        layer,
+        [
+            np.float32(codes[name].step) * array if name in codes else array
+            for name, array in zip(layer.inputs, inputs, strict=True)
+        ],
+    )
+    return [
+        _settle_ties(value, codes[name], arrays[name])
+        for name, value in zip(layer.outputs, values, strict=True)
+    ]
+
+
+def _compute(layer: Layer, inputs: list[NDArray[Any]]) -> list[FloatArray]:
+    """What ``layer`` makes of arrays without a batch dimension, in PyTorch in float32."""
+    tensors = [torch.from_numpy(array.astype(np.float32))[None] for array in inputs]
+    if not isinstance(layer, Conv):
+        return [output[0].numpy() for output in compute(layer, tensors)]
+    weight = (
+        layer.weight
+        if stored(layer.weight).dtype == np.float32
+        else quantize_kernel(layer.weight).values
+    )
+    kernel = torch.from_numpy(weight)
+    value = convolve(layer, tensors[0], kernel, torch.from_numpy(layer.bias))
+    return [(value if layer.activation is None else activate(value, layer.activation))[0].numpy()]
+
+
+def _settle_ties(values: FloatArray, codes: Codes, engine: CodeArray) -> CodeArray:
+    """The codes of ``values``: in the middle between two the one that ``engine`` took."""
+    scaled = (values / np.float32(codes.step)).clip(codes.low, HIGH)
+    return np.where(np.abs(scaled - engine) <= 0.5 + _TIE, engine, codes.nearest(values))
+
+
+def _run(
+    path: Path, names: set[str], quantized: QuantizedLayers, image: FloatArray
+) -> dict[str, NDArray[Any]]:
+    """Tensors of the graph as the engine has them, codes as int8; the image comes along."""
+    import onnxruntime
+
+    model = onnx.load(path)
+    fetched = {codes_name(n) if n in quantized.tensors else n: n for n in sorted(names)}
+    for tensor, name in fetched.items():
+        kind = TensorProto.UINT8 if name in quantized.tensors else TensorProto.FLOAT
+        model.graph.output.append(helper.make_tensor_value_info(tensor, kind, None))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # the engine has a class of its own for every kind of failure
+        reason = str(error).strip().split("\n")[0]
+        raise ModelError(
+            f"ONNX Runtime cannot load {path}: {reason}; quantize the model again"
+        ) from None
+    results = session.run(list(fetched), {INPUT_NAME: image})
+    arrays = {INPUT_NAME: image[0]}
+    for name, result in zip(fetched.values(), results, strict=True):
+        codes = quantized.tensors.get(name)
+        # A byte beyond 127 wraps round: then it differs from every code.
+        arrays[name] = result[0] if codes is None else (result[0] - codes.zero_point).astype("int8")
+    return arrays

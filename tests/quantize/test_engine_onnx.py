@@ -1,0 +1,246 @@
+"""ONNX Runtime computes the very codes of its emulation, and the check finds where it does not."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+onnx = pytest.importorskip("onnx")
+
+from onnx import numpy_helper
+
+from mobileyolact import zoo
+from mobileyolact.contract import ModelContract, Quantization
+from mobileyolact.errors import ModelError, ParityError
+from mobileyolact.export.graph import (
+    Activation,
+    Add,
+    Concat,
+    Conv,
+    Graph,
+    Layer,
+    MaxPool,
+    Pads,
+    Resize,
+    ResizeTo,
+    Shuffle,
+    Split,
+)
+from mobileyolact.export.onnx_int8 import write_onnx_int8
+from mobileyolact.export.quantized import QuantizedLayers
+from mobileyolact.export.trace import build_graph
+from mobileyolact.model.weights import load_checkpoint
+from mobileyolact.quantize.agreement import LayerAgreement, check_agreement
+from mobileyolact.quantize.engines.onnx import check
+from mobileyolact.quantize.execute import execute, stored_weights
+from mobileyolact.quantize.ptq import quantize_layers
+from mobileyolact.quantize.scope import choose_convs
+from mobileyolact.runtime.image import open_image
+from mobileyolact.runtime.preprocess import preprocess
+
+Array = Any
+
+
+def images(height: int, width: int, count: int = 2) -> list[Array]:
+    rng = np.random.default_rng(0)
+    return [rng.normal(size=(1, 3, height, width)).astype(np.float32) for _ in range(count)]
+
+
+def quantize(
+    graph: Graph, seen: Sequence[Array], keep_float: Sequence[str] = (), share: float = 1.0
+) -> QuantizedLayers:
+    """A record whose ranges are ``share`` of what the tensors hold for the images ``seen``."""
+    ranges: dict[str, tuple[float, float]] = {}
+
+    def see(name: str, value: Any) -> Any:
+        low, high = ranges.get(name, (0.0, 0.0))
+        ranges[name] = (
+            min(low, share * float(value.min())),
+            max(high, share * float(value.max())),
+        )
+        return value
+
+    with torch.inference_mode():
+        for image in seen:
+            execute(graph, torch.from_numpy(image), stored_weights(graph), see)
+    convs = choose_convs(graph, "full", keep_float)
+    return quantize_layers(graph, convs, ranges, Quantization("full", "ptq"))
+
+
+def conv(
+    name: str, source: str, out: int, inputs: int, kernel: int = 1, gain: float = 1, **more: Any
+) -> Conv:
+    """A convolution that amplifies by about ``gain``, with ReLU6 unless ``more`` says otherwise."""
+    rng = np.random.default_rng(len(name) + out)
+    shape = (out, inputs // more.get("groups", 1), kernel, kernel)
+    side = kernel // 2
+    more = {"pads": Pads(side, side, side, side), "activation": Activation("relu6"), **more}
+    return Conv(
+        name=name,
+        inputs=(source,),
+        outputs=(name,),
+        weight=rng.normal(0, gain * np.prod(shape[1:]) ** -0.5, shape).astype(np.float32),
+        bias=rng.normal(0.2, 0.5, out).astype(np.float32),
+        **more,
+    )
+
+
+def one(kind: Any, *inputs: str, **fields: Any) -> Layer:
+    layer: Layer = kind(name="y", inputs=inputs, outputs=("y",), **fields)
+    return layer
+
+
+# Between "x" and "y", all of 16 channels and 12 x 10 cells; "a" is signed, "b" is not.
+SIGNED, PLAIN = (
+    conv("a", "x", 16, 16, activation=None),
+    conv("b", "x", 16, 16, activation=Activation("relu")),
+)
+CASES: dict[str, Sequence[Layer]] = {
+    "pointwise": [conv("y", "x", 16, 16, activation=None)],
+    "ReLU": [conv("y", "x", 16, 16, activation=Activation("relu"))],
+    "ReLU6": [conv("y", "x", 16, 16, gain=6)],
+    "leaky ReLU": [conv("y", "x", 16, 16, activation=Activation("leaky_relu", 0.1))],
+    "signed input": [SIGNED, conv("y", "a", 16, 16)],
+    "four different pads": [conv("y", "x", 16, 16, 5, pads=Pads(0, 1, 2, 3))],
+    "depthwise": [SIGNED, conv("y", "a", 16, 16, 3, groups=16)],
+    "depthwise TensorFlow SAME, leaky": [
+        conv(
+            "y",
+            "x",
+            16,
+            16,
+            3,
+            groups=16,
+            stride=2,
+            pads=Pads(0, 1, 0, 1),
+            activation=Activation("leaky_relu", 0.1),
+        )
+    ],
+    "two groups": [conv("y", "x", 16, 16, 3, groups=2)],
+    "sum": [SIGNED, PLAIN, one(Add, "a", "b")],
+    "concat": [SIGNED, PLAIN, one(Concat, "a", "b", axis=0)],
+    "ReLU6 beside a wider tensor": [
+        conv("a", "x", 16, 16, gain=12, activation=None),
+        conv("b", "x", 16, 16, gain=12),
+        one(Concat, "a", "b", axis=0),
+    ],
+    "split": [SIGNED, Split(name="split", inputs=("a",), outputs=("y", "z"))],
+    "shuffle": [SIGNED, one(Shuffle, "a", groups=2)],
+    "max pool": [SIGNED, one(MaxPool, "a", kernel=3, stride=2, padding=1)],
+    "nearest": [SIGNED, one(Resize, "a", mode="nearest", scale=2)],
+    "bilinear": [SIGNED, one(Resize, "a", mode="bilinear", scale=2)],
+    "bilinear to a size": [SIGNED, one(ResizeTo, "a", size=(17, 23))],
+    "a layer left in float": [SIGNED, conv("float", "a", 16, 16), one(Add, "a", "float")],
+    "max pool of the float stem": [one(MaxPool, "x", kernel=3, stride=2, padding=1)],
+}
+
+
+def surround(layers: Sequence[Layer], by: Activation | None = None) -> Graph:
+    """``layers`` between a stem in float and readers of "y", one with integers, one without."""
+    stem = conv("x", "image", 16, 3, 3, stride=2, activation=by)
+    before = Graph((stem, *layers), (3, 24, 20), ("y",))
+    channels = before.shapes["y"][0]
+    reader = conv("reader", "y", 8, channels, activation=None)
+    return Graph((*before.layers, reader, conv("out", "reader", 4, 8)), (3, 24, 20), ("out",))
+
+
+def differing(graph: Graph, record: QuantizedLayers, path: Path, image: Array) -> dict[str, int]:
+    found = check(graph, record, path, image)
+    assert all(allowed.share == allowed.largest == 0 for _, allowed in found)
+    assert all(agreement.codes > 0 for agreement, _ in found)
+    return {agreement.layer: agreement.differing for agreement, _ in found}
+
+
+@pytest.mark.parametrize("share", [1.0, 0.4], ids=["all within range", "clipped"])
+@pytest.mark.parametrize("case", CASES)
+def test_every_layer_gives_the_codes_of_its_emulation(
+    case: str, share: float, tmp_path: Path, make_contract: Callable[..., ModelContract]
+) -> None:
+    graph = surround(CASES[case])
+    seen, other = images(24, 20)
+    record = quantize(graph, [seen], ["float"] if "left" in case else [], share)
+    path = tmp_path / "net.int8.onnx"
+    write_onnx_int8(graph, record, make_contract(), path)
+    found = differing(graph, record, path, other)
+    assert found == dict.fromkeys(found, 0)
+    assert {x.name for x in graph.layers if record.tensors.keys() >= {*x.outputs}} == found.keys()
+
+    # A check of both against the same misunderstanding would agree too: is it the float network?
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (result,) = session.run(["out"], {"image": other})
+    with torch.inference_mode():
+        (expected,) = execute(graph, torch.from_numpy(other), stored_weights(graph))
+    noise = np.square(result - expected.numpy()).mean() / np.square(expected.numpy()).mean()
+    assert (noise < 0.02) == (share == 1.0)
+
+
+@pytest.mark.parametrize("preset", ["n-320", "s-320", "paper-320"])
+def test_whole_networks(preset: str, tmp_path: Path, make_network: Callable[..., Any]) -> None:
+    network, contract = make_network(preset, size=64)
+    graph = build_graph(network, contract)
+    seen, other = images(64, 64)
+    record = quantize(graph, [seen])
+    path = tmp_path / "net.int8.onnx"
+    write_onnx_int8(graph, record, contract, path)
+    found = differing(graph, record, path, other)
+    assert record.convs.keys() <= found.keys()
+    assert not any(found.values())
+
+
+@pytest.mark.parametrize(
+    ("tensor", "layer"), [("a.weight.codes", "a"), ("b.bias.codes", "b"), ("x.bias", "x")]
+)
+def test_a_layer_that_computes_something_else_is_found(
+    tensor: str, layer: str, tmp_path: Path, make_contract: Callable[..., ModelContract]
+) -> None:
+    graph = surround(CASES["sum"])
+    seen, other = images(24, 20)
+    record = quantize(graph, [seen])
+    path = tmp_path / "net.int8.onnx"
+    write_onnx_int8(graph, record, make_contract(), path)
+    model = onnx.load(path)
+    (entry,) = [t for t in model.graph.initializer if t.name == tensor]
+    values = numpy_helper.to_array(entry).copy()
+    values.flat[3] += values.dtype.type(1 if tensor == "a.weight.codes" else 0.1 * np.ptp(values))
+    entry.CopyFrom(numpy_helper.from_array(values, tensor))
+    onnx.save(model, path)
+    found = check(graph, record, path, other)
+    assert {agreement.layer for agreement, _ in found if agreement.differing} == {layer}
+    with pytest.raises(ParityError, match=f"in onnx, layer '{layer}' of net.int8.onnx"):
+        check_agreement(found, "onnx", path.name)
+
+
+def test_a_damaged_file_is_one_sentence(tmp_path: Path) -> None:
+    graph = surround(CASES["sum"])
+    record = quantize(graph, images(24, 20))
+    path = tmp_path / "net.int8.onnx"
+    path.write_bytes(onnx.ModelProto().SerializeToString())
+    with pytest.raises(ModelError, match=r"cannot load .*net\.int8\.onnx: .*quantize the model"):
+        check(graph, record, path, images(24, 20)[0])
+
+
+@pytest.mark.slow
+def test_the_embedded_model_on_photographs(tmp_path: Path) -> None:
+    folder = Path(pytest.importorskip("skimage").__path__[0]) / "data"
+    network, contract = load_checkpoint(zoo.resolve("coco", "safetensors"))
+    graph = build_graph(network, contract)
+    pictures = [
+        preprocess(open_image(folder / name), contract)[0]
+        for name in ("chelsea.png", "coffee.png", "astronaut.png")
+    ]
+    record = quantize(graph, pictures[:2])
+    path = tmp_path / "coco.int8.onnx"
+    write_onnx_int8(graph, record, dataclasses.replace(contract, quantization=record.summary), path)
+    for picture in pictures:
+        found = check(graph, record, path, picture)
+        codes = sum(agreement.codes for agreement, _ in found)
+        assert codes > 20_000_000
+        assert [a for a, _ in found if a.differing] == list[LayerAgreement]()
+    weights = sum(x.weight.size + x.bias.size for x in graph.layers if isinstance(x, Conv))
+    assert path.stat().st_size <= 0.32 * 4 * weights
