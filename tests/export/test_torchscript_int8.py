@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -75,34 +76,32 @@ def write(
     tmp_path_factory: pytest.TempPathFactory, make_network: Callable[..., Any]
 ) -> Callable[[str], Written]:
     """Writes an int8 file of a preset once, with ranges as the tensors have for ``IMAGE``."""
-    files: dict[str, Written] = {}
 
+    @cache
     def write(preset: str) -> Written:
-        if preset not in files:
-            network, contract = make_network(preset, size=SIZE)
-            graph = build_graph(network, contract)
-            ranges = {}
+        network, contract = make_network(preset, size=SIZE)
+        graph = build_graph(network, contract)
+        ranges = {}
 
-            def see(name: str, value: Any) -> Any:
-                ranges[name] = (float(value.min()), float(value.max()))
-                return value
+        def see(name: str, value: Any) -> Any:
+            ranges[name] = (float(value.min()), float(value.max()))
+            return value
 
-            with torch.inference_mode():
-                execute(graph, torch.from_numpy(IMAGE), stored_weights(graph), see)
-            convs, summary = choose_convs(graph, "full"), Quantization("full", "ptq")
-            record = quantize_layers(graph, convs, ranges, summary)
-            contract = dataclasses.replace(contract, quantization=summary)
-            exporter = INT8_EXPORTERS["torchscript"]
-            (path,) = exporter.files(tmp_path_factory.mktemp("int8"), preset)
-            exporter.write(graph, record, contract, path)
-            files[preset] = path, graph, record, contract
-        return files[preset]
+        with torch.inference_mode():
+            execute(graph, torch.from_numpy(IMAGE), stored_weights(graph), see)
+        convs, summary = choose_convs(graph, "full"), Quantization("full", "ptq")
+        record = quantize_layers(graph, convs, ranges, summary)
+        contract = dataclasses.replace(contract, quantization=summary)
+        exporter = INT8_EXPORTERS["torchscript"]
+        (path,) = exporter.files(tmp_path_factory.mktemp("int8"), preset)
+        exporter.write(graph, record, contract, path)
+        return path, graph, record, contract
 
     return write
 
 
-def load(path: Path, engine: str = "fbgemm") -> Any:
-    with without_deprecation(), quantized_engine(engine):
+def load(path: Path) -> Any:
+    with without_deprecation(), quantized_engine(ENGINES[0]):
         return torch.jit.load(path)
 
 

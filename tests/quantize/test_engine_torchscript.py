@@ -1,7 +1,8 @@
 """PyTorch's engines against their emulation: every code, and what must not pass for one."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,8 @@ def picture(shape: tuple[int, ...], seed: int = 0) -> Image:
     return (smooth + 0.1 * torch.randn(1, *shape, generator=generator)).numpy()
 
 
-def quantize(graph: Graph, scope: Scope = "full", share: float = 1.0) -> QuantizedLayers:
-    """A record with ``share`` of the ranges that the tensors have for a picture."""
+def quantize(graph: Graph, convs: Collection[str], share: float = 1.0) -> QuantizedLayers:
+    """Integer ``convs``, with ``share`` of the ranges that the tensors have for a picture."""
     ranges = {}
 
     def see(name: str, value: Any) -> Any:
@@ -61,19 +62,22 @@ def quantize(graph: Graph, scope: Scope = "full", share: float = 1.0) -> Quantiz
     with torch.inference_mode():
         images = torch.from_numpy(picture(graph.input_shape))
         execute(graph, images, stored_weights(graph), see)
-    return quantize_layers(graph, choose_convs(graph, scope), ranges, Quantization(scope, "ptq"))
+    return quantize_layers(graph, convs, ranges, Quantization("full", "ptq"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def write(
-    tmp_path: Path, make_network: Callable[..., tuple[Any, ModelContract]]
+    tmp_path_factory: pytest.TempPathFactory,
+    make_network: Callable[..., tuple[Any, ModelContract]],
 ) -> Callable[..., Written]:
+    @cache
     def write(preset: str, scope: Scope = "full", share: float = 1.0) -> Written:
         network, contract = make_network(preset, size=SIZE)
         graph = build_graph(network, contract)
-        record = quantize(graph, scope, share)
-        write_torchscript_int8(graph, record, contract, tmp_path / "a")
-        return graph, record, tmp_path / "a"
+        record = quantize(graph, choose_convs(graph, scope), share)
+        path = tmp_path_factory.mktemp("int8") / "a"
+        write_torchscript_int8(graph, record, contract, path)
+        return graph, record, path
 
     return write
 
@@ -165,7 +169,7 @@ def test_fbgemm_leaves_no_convolution_open_and_onednn_hardly_any(
                 ((low, high),) = emulate(layer, record, tensors, engine).values()
                 left_open += np.count_nonzero(low != high)
                 total += low.size
-        assert left_open <= (0 if engine == "fbgemm" else 1e-4 * total)
+        assert left_open <= (0 if engine == "fbgemm" else 3e-4 * total)
 
 
 def test_qnnpack_computes_the_same_but_for_its_bias(write: Callable[..., Written]) -> None:
@@ -233,12 +237,11 @@ def test_every_layer_and_every_mixture_of_codes_and_floats(
     make_contract: Callable[..., ModelContract], tmp_path: Path
 ) -> None:
     graph = chain()
-    record = quantize(graph)
-    assert {*record.convs} == {"a", "b", "c", "d"}
+    record = quantize(graph, {"a", "b", "c", "d"})
     write_torchscript_int8(graph, record, make_contract(), tmp_path / "a")
     for seed in range(3):
         found = check(graph, record, tmp_path / "a", picture(graph.input_shape, seed))
-        assert len(found) == 13 * len(ENGINES)
+        assert len(found) == 14 * len(ENGINES)
         assert not [x for x, _ in found if x.differing]
 
 
@@ -249,13 +252,7 @@ def test_the_embedded_model_has_no_code_that_differs(tmp_path: Path) -> None:
     network, contract = load_checkpoint(ASSET)
     graph = build_graph(network, contract)
     for scope in ("full", "backbone"):
-        record = quantize(graph, scope)
+        record = quantize(graph, choose_convs(graph, scope))
         write_torchscript_int8(graph, record, contract, tmp_path / "a")
-        found: Mapping[str, int] = {}
         for seed in (1, 2):
-            found = {
-                x.layer: x.codes
-                for x, _ in check(graph, record, tmp_path / "a", picture(graph.input_shape, seed))
-                if x.differing
-            }
-            assert not found
+            assert not differing(graph, record, tmp_path / "a", picture(graph.input_shape, seed))

@@ -99,7 +99,7 @@ def run_all(graph: Graph, path: Path, image: NDArray[np.float32], engine: str) -
             data = source.read(entry)
             if entry.endswith("/torchscript_int8.py"):
                 program = re.sub(r"-> Tuple\[[^]]*\]:", "-> List[Tensor]:", data.decode())
-                data = re.sub(r"return \w+\s*$", returned, program).encode()
+                data = (program[: program.rindex("return ")] + returned).encode()
             target.writestr(entry, data)
     buffer.seek(0)
     load: Any = torch.jit.load

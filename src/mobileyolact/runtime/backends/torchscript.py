@@ -135,8 +135,8 @@ def int8_engine(what: str) -> str:
     """The one of PyTorch's quantized engines that int8 files are loaded for.
 
     On x86 that is oneDNN: FBGEMM, with which PyTorch by itself computes many depthwise
-    convolutions, takes six times as long for n-416, whose channels are no multiples of 8. On Arm
-    it is QNNPACK, which was made for it.
+    convolutions, takes about six times as long for n-416, whose channels are no multiples of 8.
+    On Arm it is QNNPACK, which was made for it.
 
     Raises:
         ModelError: there is none, as will be once PyTorch has lost its quantized tensors; the
