@@ -80,6 +80,19 @@ def quantize(
         list[Path] | None,
         typer.Option(metavar="LABELS", help="COCO JSON to train on with --qat; repeatable."),
     ] = None,
+    max_loss: Annotated[
+        float | None,
+        typer.Option(
+            "--max-loss",
+            min=0.0,
+            max=1.0,
+            metavar="AP",
+            help="Keep the worst layers in float until mask AP loses no more, for example 0.005.",
+        ),
+    ] = None,
+    report: Annotated[
+        bool, typer.Option("--report", help="Write the effect of each layer, table and plot.")
+    ] = False,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -100,7 +113,7 @@ def quantize(
     those of the float model.
     """
     need("export", "'quantize'")
-    _check_options(qat, data, weights, scope, depthwise, size)
+    _check_options(qat, data, weights, scope, depthwise, size, max_loss, report)
     path = zoo.resolve(checkpoint, "safetensors")
     pictures, found = open_calibration(calibration, images)
     labels = _labels(path, val, images, found)
@@ -134,6 +147,8 @@ def quantize(
                     **common,
                     scope=scope or "full",
                     depthwise=depthwise or "auto",
+                    max_loss=max_loss,
+                    report=report,
                     train=_training(path, output, data, val, images, bar) if data else None,
                 )
             except TrainingStopped as stopped:
@@ -149,12 +164,21 @@ def _check_options(
     scope: str | None,
     depthwise: str | None,
     size: int | None,
+    max_loss: float | None,
+    report: bool,
 ) -> None:
     """Options that need or exclude each other."""
     if weights not in (None, "int8"):
         raise OptionError(f"--weights knows int8 alone, not '{weights}'")
-    given = {"--qat": qat, "--scope": scope, "--int8-depthwise": depthwise}
-    if weights and (excluded := [name for name, value in given.items() if value]):
+    given = {
+        "--qat": qat or None,
+        "--scope": scope,
+        "--int8-depthwise": depthwise,
+        "--max-loss": max_loss,
+        "--report": report or None,
+    }
+    excluded = [name for name, value in given.items() if value is not None]
+    if weights and excluded:
         raise OptionError(
             f"--weights int8 leaves the arithmetic in float, so {excluded[0]} says nothing; "
             "leave one of them out"

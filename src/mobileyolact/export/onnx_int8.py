@@ -19,15 +19,11 @@ from mobileyolact.errors import ModelError
 from mobileyolact.export.formats import int8_exporter
 from mobileyolact.export.graph import (
     Activation,
-    Concat,
     Conv,
-    Flatten,
     Graph,
     Layer,
     MaxPool,
-    Resize,
     Shuffle,
-    Split,
 )
 from mobileyolact.export.onnx_small import SmallWriter
 from mobileyolact.export.quantized import HIGH, Codes, QuantizedConv, QuantizedLayers
@@ -38,23 +34,6 @@ _LARGEST_BIAS = 2**30  # the sum it is added to needs room as well
 def codes_name(name: str) -> str:
     """The uint8 tensor in the file that holds the codes of the graph's tensor ``name``."""
     return f"{name}.codes"
-
-
-def moves_codes(layer: Layer, quantized: QuantizedLayers) -> bool:
-    """Whether ``layer`` does no more than to put codes elsewhere, which needs no arithmetic."""
-    if isinstance(layer, Resize):
-        moving = layer.mode == "nearest"
-    else:
-        moving = isinstance(layer, Concat | Flatten | MaxPool | Shuffle | Split)
-    return moving and quantized.tensors.keys() >= {*layer.inputs, *layer.outputs}
-
-
-def code_range(codes: Codes, activation: Activation | None) -> tuple[int, int]:
-    """The least and greatest code that may follow ``activation``."""
-    if activation is None or activation.kind == "leaky_relu":
-        return codes.low, HIGH
-    six = codes.nearest(np.array(6, np.float32))
-    return 0, int(six) if activation.kind == "relu6" else HIGH
 
 
 def integer_bias(layer: Conv, conv: QuantizedConv, codes: Codes) -> NDArray[np.int32]:
@@ -84,7 +63,7 @@ class _Int8Writer(SmallWriter):
             self.shapes[codes_name(name)] = self.shapes[f"{name}.float"] = self.shapes[name]
 
     def emit(self, layer: Layer) -> None:
-        if moves_codes(layer, self.quantized):
+        if self.quantized.moves(layer):
             inputs, outputs = (
                 tuple(map(codes_name, names)) for names in (layer.inputs, layer.outputs)
             )
@@ -139,7 +118,7 @@ class _Int8Writer(SmallWriter):
     def quantize(self, source: str, name: str, activation: Activation | None) -> None:
         """Float ``source`` to the codes of ``name``; bytes reach further, so they are clipped."""
         codes = self.quantized.tensors[name]
-        low, high = (q + codes.zero_point for q in code_range(codes, activation))
+        low, high = (q + codes.zero_point for q in codes.after(activation))
         self.to_bytes(source, f"{name}.bytes", codes.step, codes.zero_point)
         bounds = self.byte(low), self.byte(high)
         self.glue("Clip", (f"{name}.bytes", *bounds), codes_name(name))

@@ -11,6 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobileyolact.contract import Quantization
+from mobileyolact.export.graph import (
+    Activation,
+    Concat,
+    Flatten,
+    Layer,
+    MaxPool,
+    Resize,
+    Shuffle,
+    Split,
+)
 
 HIGH = 127
 _PAIR = 2**15 - 1  # the sum of two products that AVX2 keeps in 16 bits before it adds further
@@ -39,6 +49,13 @@ class Codes:
         """
         return min(HIGH, _PAIR // (2 * (HIGH + self.zero_point)))
 
+    def after(self, activation: Activation | None) -> tuple[int, int]:
+        """The least and greatest code that may follow ``activation``."""
+        if activation is None or activation.kind == "leaky_relu":
+            return self.low, HIGH
+        six = self.nearest(np.array(6, np.float32))
+        return 0, int(six) if activation.kind == "relu6" else HIGH
+
     def nearest(self, values: NDArray[np.float32]) -> NDArray[np.int8]:
         """The codes of float32 ``values`` of any shape, half to even, clipped to the range."""
         scaled = np.rint(values / np.float32(self.step))
@@ -59,8 +76,8 @@ class QuantizedConv:
 
     @property
     def sum_zero(self) -> int:
-        """The byte of 0 in the sum: the greatest output fits, and what is left goes below 0."""
-        return 255 + -HIGH // self.sum_factor
+        """The byte of 0 in the sum: up to code 127 comes out, the rest is for what lies below 0."""
+        return 255 - HIGH // self.sum_factor
 
     @property
     def values(self) -> NDArray[np.float32]:
@@ -93,3 +110,11 @@ class QuantizedLayers:
     tensors: Mapping[str, Codes]
     convs: Mapping[str, QuantizedConv]
     summary: Quantization
+
+    def moves(self, layer: Layer) -> bool:
+        """Whether ``layer`` does no more than put codes elsewhere, which needs no arithmetic."""
+        if isinstance(layer, Resize):
+            moving = layer.mode == "nearest"
+        else:
+            moving = isinstance(layer, Concat | Flatten | MaxPool | Shuffle | Split)
+        return moving and self.tensors.keys() >= {*layer.inputs, *layer.outputs}

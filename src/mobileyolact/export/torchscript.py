@@ -12,21 +12,31 @@ from mobileyolact.contract import ModelContract
 from mobileyolact.export.formats import exporter
 from mobileyolact.export.graph import INPUT_NAME, Conv, Graph, Layer
 from mobileyolact.export.half import stored
+from mobileyolact.export.quantized import quantize_kernel
 from mobileyolact.export.torch_layers import activate, compute, convolve
 from mobileyolact.files import write_beside
 from mobileyolact.runtime.backends.torchscript import EXTRA_FILE, without_deprecation
 
 
 class FloatConvolution(nn.Module):
-    """A convolution whose kernel is stored as ``half.stored`` says and computed in float32."""
+    """A convolution computed in float32, its kernel stored as ``half.stored`` says.
+
+    A ``small`` one stores what would be a half as int8 codes and a step for each output channel.
+    """
 
     weight: Tensor
+    steps: Tensor | None
     bias: Tensor
 
-    def __init__(self, layer: Conv) -> None:
+    def __init__(self, layer: Conv, small: bool = False) -> None:
         super().__init__()
-        kernel = torch.from_numpy(stored(layer.weight).copy())
-        self.register_buffer("weight", kernel.contiguous(memory_format=torch.channels_last))
+        weight, steps = torch.from_numpy(stored(layer.weight).copy()), None
+        if small and weight.dtype == torch.float16:
+            kernel = quantize_kernel(layer.weight)
+            weight = torch.from_numpy(kernel.weight)
+            steps = torch.from_numpy(kernel.steps).view(-1, 1, 1, 1)
+        self.register_buffer("weight", weight.contiguous(memory_format=torch.channels_last))
+        self.register_buffer("steps", steps)
         self.register_buffer("bias", torch.from_numpy(layer.bias.copy()))
         self.layer = layer
 
@@ -34,6 +44,8 @@ class FloatConvolution(nn.Module):
         # A cast to a fixed type would be computed when the module is frozen, and its result
         # stored instead of the half. What depends on the input is left for the call.
         weight = self.weight.type_as(x)
+        if self.steps is not None:
+            weight = weight * self.steps
         x = convolve(self.layer, x, weight, self.bias)
         activation = self.layer.activation
         return x if activation is None else activate(x, activation, inplace=True)

@@ -19,23 +19,16 @@ from mobileyolact.export.formats import int8_exporter
 from mobileyolact.export.graph import (
     Activation,
     Add,
-    Concat,
     Conv,
-    Flatten,
     Graph,
     Layer,
-    MaxPool,
-    Resize,
     Shape,
-    Shuffle,
     Split,
 )
-from mobileyolact.export.quantized import HIGH, Codes, QuantizedConv, QuantizedLayers
+from mobileyolact.export.quantized import Codes, QuantizedConv, QuantizedLayers
 from mobileyolact.export.torch_layers import compute
 from mobileyolact.export.torchscript import FloatConvolution, GraphNetwork, write_traced
 from mobileyolact.runtime.backends.torchscript import int8_engine, quantized_engine
-
-LINEAR_ZERO = 128  # the byte of 0 in a sum that waits for its leaky ReLU: -128..127 fit
 
 # Steps of 0.1 put codes -5, -15, .. exactly between two others, where PyTorch rounds the end of a
 # tensor otherwise than its middle. A slope that is greater by this factor keeps clear of that.
@@ -45,21 +38,6 @@ SLOPE_FACTOR = 1 + 2**-14
 def variables(graph: Graph) -> dict[str, str]:
     """What each tensor of ``graph`` is called in the program inside the file."""
     return {name: f"t{i}_" + re.sub(r"\W", "_", name) for i, name in enumerate(graph.shapes)}
-
-
-def moves_codes(layer: Layer) -> bool:
-    """Whether ``layer`` only puts values elsewhere, or takes the greatest of some."""
-    if isinstance(layer, Resize):
-        return layer.mode == "nearest"
-    return isinstance(layer, Concat | Flatten | MaxPool | Shuffle | Split)
-
-
-def code_range(codes: Codes, activation: Activation | None) -> tuple[int, int]:
-    """The least and greatest code that may follow ``activation``."""
-    if activation is None or activation.kind == "leaky_relu":
-        return codes.low, HIGH
-    six = codes.nearest(np.array(6, np.float32))
-    return 0, int(six) if activation.kind == "relu6" else HIGH
 
 
 class _IntegerConvolution(nn.Module):
@@ -79,15 +57,16 @@ class _IntegerConvolution(nn.Module):
             kernel, bias, [layer.stride] * 2, padding, [1, 1], layer.groups
         )
         self.activation, self.codes = layer.activation, codes
+        self.sum_step, self.sum_zero = codes.step * conv.sum_factor, conv.sum_zero
 
     def forward(self, x: Tensor) -> Tensor:
-        operators, step, activation = torch.ops.quantized, self.codes.step, self.activation
+        operators, codes, activation = torch.ops.quantized, self.codes, self.activation
         if activation is None or activation.kind != "leaky_relu":
-            x = operators.conv2d(x, self.packed, step, self.codes.zero_point)
-            return _clip(x, self.codes, activation)
-        x = operators.conv2d(x, self.packed, step, LINEAR_ZERO)
+            x = operators.conv2d(x, self.packed, codes.step, codes.zero_point)
+            return _clip(x, codes, activation)
+        x = operators.conv2d(x, self.packed, self.sum_step, self.sum_zero)
         slope = activation.slope * SLOPE_FACTOR
-        return operators.leaky_relu(x, slope, False, step, self.codes.zero_point)
+        return operators.leaky_relu(x, slope, False, codes.step, codes.zero_point)
 
 
 def _padded_alike(
@@ -130,7 +109,7 @@ class _Int8Network(GraphNetwork):
     def convolution(self, layer: Conv) -> nn.Module:
         conv = self.quantized.convs.get(layer.name)
         if conv is None:
-            return FloatConvolution(layer)
+            return FloatConvolution(layer, small=True)
         (source,), (target,) = layer.inputs, layer.outputs
         codes = self.quantized.tensors[target]
         return _IntegerConvolution(layer, conv, self.shapes[source], codes)
@@ -152,7 +131,7 @@ class _Int8Network(GraphNetwork):
             if isinstance(layer, Add):
                 step, zero = targets[0].step, targets[0].zero_point
                 return (_clip(torch.ops.quantized.add(*inputs, step, zero), targets[0]),)
-            if moves_codes(layer):
+            if self.quantized.moves(layer):
                 moved = compute(layer, inputs)
                 if isinstance(layer, Split):  # to join parts as they lie here takes long
                     moved = tuple(x.contiguous(memory_format=torch.channels_last) for x in moved)
@@ -175,7 +154,7 @@ def _clip(x: Tensor, codes: Codes, activation: Activation | None = None) -> Tens
 
     Bytes reach further than codes; only within these no engine's integer sum can saturate.
     """
-    low, high = code_range(codes, activation)
+    low, high = codes.after(activation)
     # QNNPACK's clamp does not see that channels come last; in this view they do for everybody.
     rows = x.permute(0, 2, 3, 1)
     return torch.ops.quantized.clamp(rows, low * codes.step, high * codes.step).permute(0, 3, 1, 2)
@@ -187,10 +166,10 @@ def write_torchscript_int8(
 ) -> None:
     """Write ``graph`` with the integer layers of ``quantized`` as one TorchScript file.
 
-    Input, outputs and kernels that stay float are those of ``write_torchscript``. Tensors of codes
-    are quint8 with the zero points of ``Codes``. A leaky ReLU reads its convolution's sum as bytes
-    of the same step with zero point 128: beyond -128 steps the sum is cut off. The same arguments
-    give the same bytes, on Arm those of x86.
+    Input and outputs are those of ``write_torchscript``; kernels that stay float are stored in 8
+    bits. Tensors of codes are quint8 with the zero points of ``Codes``. A leaky ReLU reads its
+    convolution's sum as bytes, as ``QuantizedConv`` says. The same arguments give the same bytes,
+    on Arm those of x86.
 
     Raises:
         ModelError: this PyTorch has no int8 arithmetic.

@@ -1,6 +1,7 @@
 """From a checkpoint to quantized files, which exist only if they passed their checks."""
 
 import dataclasses
+import json
 import platform
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, TypeVar, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileyolact.contract import ModelContract, Quantization
+from mobileyolact.contract import OUTPUT_NAMES, ModelContract, Quantization
 from mobileyolact.errors import OptionError, nearest
 from mobileyolact.export import ncnn_int8, ncnn_small, onnx_int8, onnx_small, torchscript_int8  # noqa: F401
 from mobileyolact.export.artefact import measure_parity
@@ -29,13 +30,17 @@ from mobileyolact.labels.dataset import Dataset
 from mobileyolact.model.network import MobileYolact
 from mobileyolact.model.weights import load_checkpoint
 from mobileyolact.quantize.agreement import check_agreement
+from mobileyolact.quantize.budget import within_loss
 from mobileyolact.quantize.calibrate import MOST_PICTURES, evenly, observe, ranges_of
+from mobileyolact.quantize.effects import PROXY, LayerEffect, layer_effects, plot
 from mobileyolact.quantize.engines import CHECKS, ncnn, onnx, torchscript  # noqa: F401
 from mobileyolact.quantize.equalize import equalized
 from mobileyolact.quantize.judging import Progress
 from mobileyolact.quantize.measuring import (
     Draft,
+    FloatModel,
     QuantizedArtefact,
+    choose_judge,
     measure_and_deliver,
     read_float_model,
 )
@@ -76,6 +81,8 @@ def quantize_artefacts(
     size: tuple[int, int] | None = None,
     labels: Dataset | None = None,
     train: Train | None = None,
+    max_loss: float | None = None,
+    report: bool = False,
     progress: Progress = no_progress,
 ) -> list[QuantizedArtefact]:
     """Write a checkpoint as files that compute with integers of 8 bits, and measure them.
@@ -97,6 +104,8 @@ def quantize_artefacts(
         labels: to measure average precision on; ``None`` measures how far the masks on
             ``pictures`` are those of the float model.
         train: lets the weights learn to live with the rounding before they are written.
+        max_loss: of mask AP, 0..1, in ONNX Runtime; the worst layers stay float until it is kept.
+        report: also write the effect of each layer, ``NAME.int8.layers.json`` and ``.svg``.
         progress: told how far the work is.
 
     Raises:
@@ -110,6 +119,8 @@ def quantize_artefacts(
     exporters = _choose(formats, INT8_EXPORTERS, pictures)
     _check_choice("scope", scope, get_args(Scope))
     _check_choice("choice for depthwise convolutions", depthwise, DEPTHWISE)
+    if max_loss is not None and labels is None:
+        raise OptionError("a largest loss is one of average precision; give labels with --val")
     model = read_float_model(checkpoint, size, labels)
     with workshop(out_dir) as folder:
         progress("calibrate", 0, 1)
@@ -122,10 +133,26 @@ def quantize_artefacts(
             trained = train(model.network, _record(model.graph, seen, summary))
             model = model.with_network(*load_checkpoint(trained))
         contract = dataclasses.replace(model.contract, quantization=summary)
+        judge = choose_judge(model, pictures, labels, progress)
+        more, kept = list[Path](), list[str]()
+        if report or max_loss is not None:
+            progress("effect of each layer", 0, 1)
+            effects = layer_effects(model.graph, _record(model.graph, seen, summary), images)
+            more = _write_effects(folder, model, scope, effects) if report else []
+        if max_loss is not None:
+
+            def loss(names: Sequence[str]) -> float:
+                record = _record(model.graph, seen, summary, names)
+                trial = folder / "trial.int8.onnx"
+                onnx_int8.write_onnx_int8(model.graph, record, contract, trial)
+                found = judge(trial).differences["AP"]
+                return found.a - found.b
+
+            kept = within_loss(effects, max_loss, loss)
         drafts = []
         for done, exporter in enumerate(exporters):
             progress(f"write and check {exporter.name}", done, len(exporters))
-            left_out = kept_float(model.graph, exporter.name, depthwise)
+            left_out = {*kept, *kept_float(model.graph, exporter.name, depthwise)}
             record = _record(model.graph, seen, summary, left_out)
             files = exporter.files(folder, model.stem)
             exporter.write(model.graph, record, contract, files[0])
@@ -133,10 +160,13 @@ def quantize_artefacts(
                 "quantization": dataclasses.asdict(summary),
                 "calibration_pictures": min(len(pictures), MOST_PICTURES),
                 "integer_convolutions": len(record.convs),
+                "kept_float": kept,
                 "layers": _check_layers(exporter.name, model.graph, record, files[0], images),
             }
             drafts.append(Draft(exporter.name, files, facts))
-        return measure_and_deliver(model, drafts, out_dir, pictures, labels, progress)
+        return measure_and_deliver(
+            model, drafts, out_dir, judge, pictures[0], labels, progress, more
+        )
 
 
 def write_small_artefacts(
@@ -176,7 +206,8 @@ def write_small_artefacts(
                 "parity": report.to_json(),
             }
             drafts.append(Draft(exporter.name, files, facts))
-        return measure_and_deliver(model, drafts, out_dir, pictures, labels, progress)
+        judge = choose_judge(model, pictures, labels, progress)
+        return measure_and_deliver(model, drafts, out_dir, judge, pictures[0], labels, progress)
 
 
 def _choose(
@@ -212,6 +243,18 @@ def kept_float(graph: Graph, format: str, depthwise: str) -> list[str]:
     if format != "ncnn" or depthwise == "on" or (depthwise == "auto" and not on_x86):
         return []
     return [x.name for x in graph.layers if isinstance(x, Conv) and x.groups > 1]
+
+
+def _write_effects(
+    folder: Path, model: FloatModel, scope: str, effects: Sequence[LayerEffect]
+) -> list[Path]:
+    table = folder / f"{model.stem}.int8.layers.json"
+    rows = [dataclasses.asdict(effect) for effect in effects]
+    content = {"scope": scope, "proxy": PROXY, "outputs": OUTPUT_NAMES, "layers": rows}
+    table.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    drawing = table.with_suffix(".svg")
+    drawing.write_text(plot(effects, f"{model.stem}, {scope}: {PROXY}"), encoding="utf-8")
+    return [table, drawing]
 
 
 def _tensors(pictures: Iterable[Path], contract: ModelContract) -> list[NDArray[np.float32]]:

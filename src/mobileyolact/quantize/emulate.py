@@ -1,11 +1,12 @@
-"""The exact sums of integer convolutions, from which every engine's own rounding starts."""
+"""What all engines have in common: exact sums of integers, and kernels that stay float."""
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from mobileyolact.export.graph import Conv
-from mobileyolact.export.quantized import QuantizedConv
+from mobileyolact.export.half import stored
+from mobileyolact.export.quantized import QuantizedConv, quantize_kernel
 from mobileyolact.export.torch_layers import convolve
 
 
@@ -18,3 +19,9 @@ def accumulate(layer: Conv, conv: QuantizedConv, codes: NDArray[np.int8]) -> NDA
     kernel = torch.from_numpy(conv.weight.astype(np.float64))
     sums: NDArray[np.float64] = convolve(layer, x, kernel, None)[0].numpy()
     return sums
+
+
+def float_kernel(layer: Conv) -> NDArray[np.float32]:
+    """The kernel of a convolution that stays float as the int8 files hold it, but ncnn's."""
+    weight = layer.weight
+    return weight if stored(weight).dtype == np.float32 else quantize_kernel(weight).values

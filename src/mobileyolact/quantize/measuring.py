@@ -18,6 +18,7 @@ from mobileyolact.model.network import MobileYolact
 from mobileyolact.model.weights import load_checkpoint
 from mobileyolact.quantize.calibrate import evenly
 from mobileyolact.quantize.judging import (
+    Judge,
     Judgement,
     Progress,
     check_classes,
@@ -96,29 +97,44 @@ def read_float_model(
     return FloatModel(checkpoint, stem, network, graph, contract, reference)
 
 
+def choose_judge(
+    model: FloatModel, pictures: Sequence[Path], labels: Dataset | None, progress: Progress
+) -> Judge:
+    """A judge by ``labels``, or else by the masks of the float model on ``pictures``."""
+    if labels is not None:
+        return judge_by_labels(model.reference, labels, progress)
+    return judge_by_agreement(model.reference, evenly(pictures, COMPARED_PICTURES))
+
+
 def measure_and_deliver(
     model: FloatModel,
     drafts: Sequence[Draft],
     out_dir: Path,
-    pictures: Sequence[Path],
+    judge: Judge,
+    picture: Path,
     labels: Dataset | None,
     progress: Progress,
+    more: Sequence[Path] = (),
 ) -> list[QuantizedArtefact]:
     """Measure files against the float model, write a note beside each, and move all of them.
 
-    Masks are judged on ``labels``, or else on ``pictures`` by those of the float model.
+    Args:
+        model: what the files were made of.
+        drafts: the files, in a temporary folder.
+        out_dir: where they go.
+        judge: of ``choose_judge``.
+        picture: what times are taken on.
+        labels: what the judge judges by, if it does.
+        progress: told how far the work is.
+        more: files of no format that go with them.
     """
-    if labels is not None:
-        judge = judge_by_labels(model.reference, labels, progress)
-    else:
-        judge = judge_by_agreement(model.reference, evenly(pictures, COMPARED_PICTURES))
     whole = _float32_bytes(model.graph)
     artefacts = []
     for done, draft in enumerate(drafts):
         if labels is None:
             progress(f"compare {draft.files[0].name}", done, len(drafts))
         judgement = judge(draft.files[0])
-        float_ms, ms = _times(model, draft, pictures[0])
+        float_ms, ms = _times(model, draft, picture)
         size = sum(file.stat().st_size for file in draft.files)
         note = draft.files[0].with_name(f"{_bare_name(draft)}.measured.json")
         facts = {
@@ -133,7 +149,7 @@ def measure_and_deliver(
         artefacts.append(
             QuantizedArtefact(draft.format, files, size, size / whole, judgement, float_ms, ms)
         )
-    places = deliver([artefact.files for artefact in artefacts], out_dir)
+    places = deliver([*(artefact.files for artefact in artefacts), more], out_dir)[:-1]
     return [
         dataclasses.replace(artefact, files=files)
         for artefact, files in zip(artefacts, places, strict=True)

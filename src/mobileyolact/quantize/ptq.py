@@ -59,5 +59,6 @@ def _kernel(layer: Conv, tensors: Mapping[str, Codes], low: float) -> QuantizedC
     # A bias is a number of 32 bits in units of the sum; half of them are enough.
     least = (np.abs(layer.bias) / (source.step * 2**29)).astype(np.float32)
     conv = quantize_kernel(layer.weight, source.weight_limit, least)
-    far = low < -_FAR_BELOW * target.step
+    leaky = layer.activation is not None and layer.activation.kind == "leaky_relu"
+    far = leaky and low < -_FAR_BELOW * target.step
     return replace(conv, sum_factor=2) if far else conv

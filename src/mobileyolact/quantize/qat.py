@@ -35,7 +35,7 @@ from mobileyolact.train.run import (
 from mobileyolact.train.teacher import Teacher
 
 BATCH_SIZE = 8
-RATE = 1e-4
+RATE = 3e-5
 _EPOCHS = 8
 _FEWEST, _MOST = 200, 1000  # iterations
 
@@ -64,19 +64,19 @@ def run_qat(
 ) -> TrainResult:
     """Train a checkpoint for int8 and say what is done; going on where an earlier call stopped.
 
-    Its own detections and masks before quantization are taught, besides the masks of the labels.
-    A network with anchors cannot teach: it learns from the labels alone, and YOLACT's semantic
-    segmentation, which no int8 file has, rests.
+    What it says of the pictures before quantization is taught; labels are not, since few of them
+    pull it away from what it has learnt from many. A network with anchors cannot teach: it learns
+    from labels alone, and YOLACT's semantic segmentation, which no int8 file has, rests.
 
     Args:
         checkpoint: the float start, ``coco`` or a path.
         record: its calibrated quantization; the kernels in it are not used.
-        data: label files of classes that the checkpoint knows.
+        data: label files, of whose labels networks with anchors have to know all classes.
         directory: the run's folder, see ``train.loop``.
         val: label file of the validation pictures; the int8 accuracy on them, emulated, decides
             which weights are the best.
         images: the folder of the pictures where they do not lie beside the labels.
-        unlabelled: folders of more pictures, which the float network alone says something about.
+        unlabelled: folders of more pictures, for networks without anchors.
         threads: torch's threads on the CPU during this call; ``None`` leaves its own default.
         options: fields of ``TrainConfig`` to set by hand.
         say: prints a line.
@@ -98,7 +98,10 @@ def run_qat(
                 "teach it nothing; give labels"
             )
         material = read_material(data, val, images, unlabelled, classes)
-        dataset = of_classes(material.dataset, contract)
+        if teacher is None:
+            dataset = of_classes(material.dataset, contract)
+        else:
+            dataset = without_labels(material.dataset, contract)
         material = dataclasses.replace(material, dataset=dataset)
         config = qat_config(len(dataset.records), options or {})
         model = FakeQuantized(network, contract, record)
@@ -184,6 +187,12 @@ def of_classes(dataset: Dataset, contract: ModelContract) -> Dataset:
         labels = tuple(place(label) for label in record.labels)
         records.append(dataclasses.replace(record, labels=labels, exhaustive=known))
     return dataclasses.replace(dataset, classes=contract.classes, records=tuple(records))
+
+
+def without_labels(dataset: Dataset, contract: ModelContract) -> Dataset:
+    """The pictures of ``dataset``, of which nothing is known but the classes of ``contract``."""
+    bare = [dataclasses.replace(r, labels=(), exhaustive=frozenset()) for r in dataset.records]
+    return dataclasses.replace(dataset, classes=contract.classes, records=tuple(bare))
 
 
 def fingerprint(record: QuantizedLayers) -> str:

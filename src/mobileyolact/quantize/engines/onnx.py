@@ -17,23 +17,19 @@ from onnx import TensorProto, helper
 
 from mobileyolact.errors import ModelError
 from mobileyolact.export.graph import INPUT_NAME, Add, Conv, Graph, Layer
-from mobileyolact.export.half import stored
 from mobileyolact.export.onnx_int8 import (
-    code_range,
     codes_name,
     integer_bias,
-    moves_codes,
 )
 from mobileyolact.export.quantized import (
     HIGH,
     Codes,
     QuantizedConv,
     QuantizedLayers,
-    quantize_kernel,
 )
 from mobileyolact.export.torch_layers import activate, compute, convolve
 from mobileyolact.quantize.agreement import Allowed, LayerAgreement, compare_codes
-from mobileyolact.quantize.emulate import accumulate
+from mobileyolact.quantize.emulate import accumulate, float_kernel
 from mobileyolact.quantize.engines import register
 
 CodeArray = NDArray[np.int8]
@@ -54,7 +50,7 @@ def emulate_convolution(
     factors = np.float32(source.step) * conv.steps / step
     scaled = np.rint(sums.astype(np.float32) * factors[:, None, None])
     if layer.activation is None or not leaky:
-        return scaled.clip(*code_range(target, layer.activation)).astype(np.int8)
+        return scaled.clip(*target.after(layer.activation)).astype(np.int8)
     values = step * scaled.clip(-conv.sum_zero, 255 - conv.sum_zero)
     slope = np.float32(layer.activation.slope)
     return target.nearest(np.where(values >= 0, values, slope * values))
@@ -119,7 +115,7 @@ def _emulate(
     if isinstance(layer, Add) and codes.keys() >= {*layer.inputs}:
         first, second = (codes[name] for name in layer.inputs)
         return [emulate_sum((first, second), codes[layer.outputs[0]], (inputs[0], inputs[1]))]
-    if moves_codes(layer, quantized):
+    if quantized.moves(layer):
         return [moved.astype(np.int8) for moved in _compute(layer, inputs)]
     values = _compute(
         layer,
@@ -139,12 +135,7 @@ def _compute(layer: Layer, inputs: list[NDArray[Any]]) -> list[FloatArray]:
     tensors = [torch.from_numpy(array.astype(np.float32))[None] for array in inputs]
     if not isinstance(layer, Conv):
         return [output[0].numpy() for output in compute(layer, tensors)]
-    weight = (
-        layer.weight
-        if stored(layer.weight).dtype == np.float32
-        else quantize_kernel(layer.weight).values
-    )
-    kernel = torch.from_numpy(weight)
+    kernel = torch.from_numpy(float_kernel(layer))
     value = convolve(layer, tensors[0], kernel, torch.from_numpy(layer.bias))
     return [(value if layer.activation is None else activate(value, layer.activation))[0].numpy()]
 

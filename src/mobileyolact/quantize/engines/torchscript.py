@@ -17,18 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mobileyolact.export.graph import INPUT_NAME, Add, Conv, Graph, Layer
-from mobileyolact.export.half import stored
 from mobileyolact.export.quantized import HIGH, Codes, QuantizedConv, QuantizedLayers
 from mobileyolact.export.torch_layers import activate, compute, convolve
 from mobileyolact.export.torchscript_int8 import (
-    LINEAR_ZERO,
     SLOPE_FACTOR,
-    code_range,
-    moves_codes,
     variables,
 )
 from mobileyolact.quantize.agreement import Allowed, LayerAgreement, compare_codes
-from mobileyolact.quantize.emulate import accumulate
+from mobileyolact.quantize.emulate import accumulate, float_kernel
 from mobileyolact.quantize.engines import register
 from mobileyolact.runtime.backends.torchscript import (
     int8_engine,
@@ -131,7 +127,7 @@ def emulate(
         source = quantized.tensors[layer.inputs[0]]
         conv = quantized.convs[layer.name]
         return {name: _integer(layer, conv, source, to, _codes(inputs[0]), engine)}
-    if moves_codes(layer) and all(x.is_quantized for x in inputs):
+    if quantized.moves(layer):
         moved = compute(layer, [torch.from_numpy(_codes(x)[None]).float() for x in inputs])
         values = [x[0].numpy().astype(np.int8) for x in moved]
         return {name: (x, x) for name, x in zip(targets, values, strict=True)}
@@ -161,27 +157,26 @@ def _integer(
     sums = accumulate(layer, conv, codes.astype(np.int8))
     bias = layer.bias[:, None, None]
     units = (np.float32(source.step) * conv.steps)[:, None, None]
-    step = np.float32(to.step)
-    slope = None
+    step, zero, slope = np.float32(to.step), to.zero_point, None
     if layer.activation is not None and layer.activation.kind == "leaky_relu":
+        step, zero = np.float32(to.step * conv.sum_factor), conv.sum_zero
         slope = layer.activation.slope * SLOPE_FACTOR
     if engine == "fbgemm":
         low = high = np.rint((sums.astype(np.float32) + bias / units) * (units / step))
     else:
         products = sums * units
         # The zero point is added before rounding, so the spacing of floats there matters too.
-        zero = to.zero_point if slope is None else LINEAR_ZERO
         reach = (np.abs(products) + np.abs(bias)) / step + zero
         error = _FEW * ROUNDING * reach
         if engine == "qnnpack":
             error += units / step / 2  # it rounds the bias to whole units
         values = (products + bias) / step
         low, high = np.rint(values - error), np.rint(values + error)
-    bounds = code_range(to, layer.activation)
+    bounds = to.after(layer.activation)
 
     def finish(linear: NDArray[np.floating[Any]]) -> Int8:
         if slope is not None:
-            linear = linear.clip(-LINEAR_ZERO, HIGH)
+            linear = linear.clip(-zero, 255 - zero) * conv.sum_factor
             linear = np.rint(np.where(linear < 0, linear * slope, linear))
         return linear.clip(*bounds).astype(np.int8)
 
@@ -193,7 +188,7 @@ def _in_float(layer: Layer, inputs: list[Tensor]) -> list[tuple[Tensor, Tensor]]
     floats = [x.dequantize() for x in inputs]
     if isinstance(layer, Conv):
         x, bias = floats[0].double(), torch.from_numpy(layer.bias).double()
-        kernel = torch.from_numpy(stored(layer.weight).astype(np.float64))
+        kernel = torch.from_numpy(float_kernel(layer).astype(np.float64))
         value = convolve(layer, x, kernel, bias)
         if layer.activation is not None:
             value = activate(value, layer.activation)
