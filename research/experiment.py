@@ -1,11 +1,12 @@
-"""Run rows of experiments.toml: train, measure, record, and write docs/results.md anew.
+"""Run rows of experiments.toml: train or quantize, measure, record, write docs/results.md anew.
 
     python research/experiment.py ROW... --data DIR [--threads N] [--workers N] [--parallel N]
                                   [--device-note TEXT]
     python research/experiment.py --list
 
 ROW is a row, with all its seeds, or one run such as ROW-s0. DIR has the label files, see
-docs/results.md. A run's folder is runs/experiments/RUN, its record research/results/RUN.json.
+docs/results.md. A run's folder is runs/experiments/RUN, its record research/results/RUN.json; a
+row that quantizes is its own only run, on as many threads as OMP_NUM_THREADS says.
 Stopped, the same command goes on; a run that is done is only measured again. The time of the
 network is taken where the machine has a core to spare, and kept from an earlier record otherwise.
 """
@@ -24,10 +25,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from plan import RUNS, Plan, Run, read_plan
+from int8_rows import measure_files, rounded
+from plan import RUNS, Plan, Run, placed, read_plan
 from results_page import HERE, PAGE, page
 
 import mobileyolact
+from mobileyolact import zoo
 from mobileyolact.cli import app
 from mobileyolact.contract import ModelContract
 from mobileyolact.errors import MobileYolactError
@@ -73,7 +76,7 @@ def show(plan: Plan) -> None:
     """All rows with the seeds that have a record, of those that they should have."""
     for row in plan.rows:
         done = sum(result_path(run).exists() for run in row.runs)
-        print(f"{row.name}  {done}/{len(row.seeds)}  {row.what}")
+        print(f"{row.name}  {done}/{len(row.runs)}  {row.what}")
 
 
 def side_by_side(runs: list[Run], options: argparse.Namespace) -> None:
@@ -103,29 +106,46 @@ def result_path(run: Run) -> Path:
 
 def carry_out(run: Run, options: argparse.Namespace) -> None:
     print(f"== {run.name}: {run.command}", flush=True)
-    machine = ["--threads", str(options.threads)] if options.threads else []
-    if options.workers is not None:
+    machine = []
+    if run.row.train and options.threads:
+        machine += ["--threads", str(options.threads)]
+    if run.row.train and options.workers is not None:
         machine += ["--set", f"workers={options.workers}"]
     if code := app([*run.arguments(options.data, ROOT / RUNS), *machine], standalone_mode=False):
         sys.exit(code)
-    result = record(run, options)
+    result = (record if run.row.train else record_int8)(run, options)
     with write_beside(result_path(run)) as beside:
         beside.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     with write_beside(PAGE) as beside:
         beside.write_text(page(), encoding="utf-8")
+    print(f"{run.name}: {summary(run, result)}; {result_path(run)}")
+
+
+def summary(run: Run, result: dict[str, Any]) -> str:
+    if run.row.quantize:
+        kept = [f"{name} {facts['ap50_kept']}" for name, facts in result["formats"].items()]
+        return f"of mask AP50 kept: {', '.join(kept)}"
     figures = result["evaluation"][run.row.evaluate[0]]
     masks = ", ".join(f"{name} {figures['mask'][name]}" for name in FIGURES[:2])
-    print(f"{run.name}: mask {masks}; box AP {figures['box']['AP']}; {result_path(run)}")
+    return f"mask {masks}; box AP {figures['box']['AP']}"
+
+
+def origin(run: Run) -> dict[str, Any]:
+    """How to come to a record, and when it was made."""
+    return {
+        "name": run.name,
+        "command": run.command,
+        "date": datetime.now(UTC).date().isoformat(),
+        "package": f"mobileyolact {mobileyolact.__version__}",
+    }
 
 
 def record(run: Run, options: argparse.Namespace) -> dict[str, Any]:
     """Everything that docs/results.md shows of a run that is done, and how to come to it."""
     from mobileyolact.model.backend import TorchBackend
     from mobileyolact.model.weights import load_checkpoint
-    from mobileyolact.train.checkpoint import read_state
 
     folder = ROOT / RUNS / run.name
-    state = read_state(folder / "last.safetensors")
     network, contract = load_checkpoint(folder / "best.safetensors")
     evaluation = {}
     for file in run.row.evaluate:
@@ -133,27 +153,38 @@ def record(run: Run, options: argparse.Namespace) -> dict[str, Any]:
         with evaluation_predictor(TorchBackend(network, contract)) as predictor:
             evaluation[file] = shortened(evaluate(predictor, labels).to_json())
     picture = labels.records[0].path
-    seconds = training_seconds(folder, state.config.batch_size)
+    training = describe_training(folder)
     trained = {"device": training_device(), "device_note": options.device_note}
     old = json.loads(result_path(run).read_text("utf-8")) if result_path(run).exists() else {}
-    if old.get("seconds") == seconds:  # the same training, perhaps on another machine than this
+    # The same training, perhaps on another machine than this.
+    if old.get("seconds") == training["seconds"]:
         trained = {key: old[key] for key in trained}
     timing = None if options.no_timing else timed(network, contract, picture)
     return {
-        "name": run.name,
-        "command": run.command,
-        "date": datetime.now(UTC).date().isoformat(),
-        "package": f"mobileyolact {mobileyolact.__version__}",
+        **origin(run),
         "seed": run.seed,
-        "data": state.run["data"],
-        "images": contract.provenance["images"],
-        "iterations": state.config.iterations,
-        "batch_size": state.config.batch_size,
+        **training,
         "parameters": sum(p.numel() for p in network.parameters()),
-        "seconds": seconds,
         **trained,
         "timing": timing or old.get("timing"),
         "evaluation": evaluation,
+    }
+
+
+def record_int8(run: Run, options: argparse.Namespace) -> dict[str, Any]:
+    """As ``record``, of files in several formats."""
+    folder, quantize = ROOT / RUNS / run.name, run.row.quantize
+    checkpoint = zoo.resolve(
+        placed(quantize["checkpoint"], options.data, ROOT / RUNS), "safetensors"
+    )
+    trained = folder / f"{checkpoint.stem}.qat"
+    labels = {file: options.data / file for file in run.row.evaluate}
+    return {
+        **origin(run),
+        "training": describe_training(trained) if quantize.get("qat") else None,
+        "device": processor(),
+        "device_note": options.device_note,
+        "formats": measure_files(folder, checkpoint, labels),
     }
 
 
@@ -168,10 +199,6 @@ def shortened(content: dict[str, Any]) -> dict[str, Any]:
             {"person": {k: rounded(v) for k, v in person.items()}} if person else {}
         )
     return short
-
-
-def rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
 
 
 def timed(network: Any, contract: ModelContract, picture: Path) -> dict[str, Any] | None:
@@ -198,11 +225,21 @@ def timed(network: Any, contract: ModelContract, picture: Path) -> dict[str, Any
     return {"ms": round(median(times), 1), "runs": TIMED_RUNS, **described}
 
 
-def training_seconds(folder: Path, batch_size: int) -> int:
-    """The clock's seconds of all iterations, whatever stops lay between them."""
+def describe_training(folder: Path) -> dict[str, Any]:
+    """On what and how long; seconds are the clock's, whatever stops lay between iterations."""
+    from mobileyolact.model.weights import read_checkpoint
+    from mobileyolact.train.checkpoint import read_state
+
+    state = read_state(folder / "last.safetensors")
     lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
     paces = [json.loads(line).get("images_per_second") for line in lines]
-    return round(sum(batch_size / pace for pace in paces if pace))
+    return {
+        "data": state.run["data"],
+        "images": read_checkpoint(folder / "best.safetensors")[1].provenance["images"],
+        "iterations": state.config.iterations,
+        "batch_size": state.config.batch_size,
+        "seconds": round(sum(state.config.batch_size / pace for pace in paces if pace)),
+    }
 
 
 def training_device() -> str:

@@ -1,11 +1,12 @@
 """docs/results.md out of experiments.toml and results/*.json; `make docs` writes it."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+from int8_rows import int8_lines
 from plan import Plan, Row, read_plan
 
 HERE = Path(__file__).parent
@@ -20,9 +21,9 @@ again by
 
     python research/experiment.py ROW --data DIR
 
-which trains once for each of its seeds into `runs/experiments`, measures, and writes this page
-anew; stopped, the same command goes on. The name of a row leads to what was recorded of its first
-run, with the exact `mobileyolact train` command. DIR is a folder with the label files listed at
+which trains once for each of its seeds, or quantizes, into `runs/experiments`, measures, and writes
+this page anew; stopped, the same command goes on. The name of a row leads to what was recorded of
+its first run, with the exact `mobileyolact` command. DIR is a folder with the label files listed at
 the end. What did not pay is listed too.
 
 - AP is COCO's average precision over IoU 0.50:0.05:0.95, AP50 that at 0.50; *mask IoU* is the mean
@@ -76,10 +77,14 @@ def _section(plan: Plan, group: str, results: dict[str, Result]) -> str:
         return ""
     text = f"\n## {plan.groups[group]['title']}\n\n{plan.groups[group].get('about', '').strip()}\n"
     # Figures can be compared only where they were measured on the same pictures.
-    for measured in dict.fromkeys(row.evaluate for row in done):
-        rows = {row: found for row, found in done.items() if row.evaluate == measured}
+    for measured, int8 in dict.fromkeys((row.evaluate, bool(row.quantize)) for row in done):
+        rows = {
+            row: found
+            for row, found in done.items()
+            if (row.evaluate, bool(row.quantize)) == (measured, int8)
+        }
         text += f"\nMeasured on {'; '.join(_described(plan, file) for file in measured)}.\n\n"
-        text += _table(rows)
+        text += _table([line for row, found in rows.items() for line in _lines(row, found)])
         devices = dict.fromkeys(_devices(found) for runs in rows.values() for found in runs)
         text += f"\n{'; '.join(devices)}.\n\n```\n"
         text += "".join(f"python research/experiment.py {row.name} --data DIR\n" for row in rows)
@@ -87,11 +92,21 @@ def _section(plan: Plan, group: str, results: dict[str, Result]) -> str:
     return text
 
 
-def _table(rows: dict[Row, list[Result]]) -> str:
-    table = [[text(row, found) for text in _COLUMNS.values()] for row, found in rows.items()]
-    kept = [i for i in range(len(_COLUMNS)) if any(line[i] for line in table)]
-    head = [list(_COLUMNS)[i] for i in kept]
-    lines = [head, ["---"] * len(kept), *([line[i] for i in kept] for line in table)]
+def _lines(row: Row, found: Sequence[Result]) -> Iterator[dict[str, str]]:
+    """One line of the table, or one for each format of a quantization."""
+    if not row.quantize:
+        yield {name: text(row, found) for name, text in _COLUMNS.items()}
+        return
+    named = {"row": _name(row, found), "what": _what(row, found)}
+    for cells in int8_lines(found[0]["formats"], row.evaluate):
+        yield {**named, **cells, "verdict": row.verdict}
+        named = dict.fromkeys(named, "")
+
+
+def _table(table: Sequence[dict[str, str]]) -> str:
+    """Columns that are empty throughout are left out."""
+    kept = [name for name in table[0] if any(line[name] for line in table)]
+    lines = [kept, ["---"] * len(kept), *([line[name] for name in kept] for line in table)]
     return "".join(f"| {' | '.join(map(_cell, line))} |\n" for line in lines)
 
 
@@ -171,6 +186,8 @@ _COLUMNS: dict[str, Callable[[Row, Sequence[Result]], str]] = {
 
 def _devices(result: Result) -> str:
     note = f" ({result['device_note']})" if result["device_note"] else ""
+    if "formats" in result:
+        return f"Times on {result['device']}{note}"
     timed = f", ms on {result['timing']['device']}" if result["timing"] else ""
     return f"Trained on {result['device']}{note}{timed}"
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -17,20 +17,24 @@ from PIL import Image
 from mobileyolact.cli import app
 from mobileyolact.errors import OptionError
 from mobileyolact.model.presets import get_preset
+from mobileyolact.quantize.scope import Scope
 from mobileyolact.train.config import TrainConfig, read_option
 
 RESEARCH = Path(__file__).parent.parent / "research"
-MODULES = ("plan", "results_page", "experiment")
+MODULES = ("plan", "int8_rows", "results_page", "experiment")
 
 TINY = """
 [groups.tiny]
 title = "Tiny things"
 about = "A trial."
+[groups.whole]
+title = "Whole numbers"
 [groups.empty]
 title = "Not begun"
 [files]
 "tiny/train.json" = "two pictures"
 "tiny/val.json" = "two others"
+"tiny/more.json" = "two more"
 [[row]]
 name = "tiny-first"
 group = "tiny"
@@ -46,6 +50,13 @@ group = "tiny"
 what = "from the first"
 train = { data = ["tiny/train.json"], init = "@tiny-first-s4", set = ["flip=0", "zoom=0.5,2"] }
 evaluate = ["tiny/val.json"]
+[[matrix]]
+group = "whole"
+evaluate = ["tiny/val.json", "tiny/more.json"]
+quantize = { calibration = "tiny/train.json" }
+[matrix.variants]
+ptq = { what = "rounded", checkpoint = "@tiny-first-s4" }
+qat = { what = "learnt", checkpoint = "coco", qat = true, data = ["tiny/train.json"] }
 """
 
 
@@ -85,9 +96,16 @@ def parsed(arguments: list[str]) -> dict[str, Any]:
 
 def test_the_command_line_takes_every_row(load: Callable[..., ModuleType]) -> None:
     plan = load("plan").read_plan(RESEARCH / "experiments.toml")
-    assert len(plan.runs) == sum(len(row.seeds) for row in plan.rows) >= 44
+    assert len(plan.runs) == sum(len(row.runs) for row in plan.rows) >= 52
     for run in plan.runs.values():
         given = parsed(run.arguments())
+        assert given["output"].name == run.name
+        if run.row.quantize:
+            start = Path(given["checkpoint"])
+            assert start.parent.name in plan.runs if start.suffix else str(start) == "coco"
+            assert given["qat"] == bool(given["data"])
+            assert given["scope"] in get_args(Scope)
+            continue
         preset, init = get_preset(given["preset"]), given["init"]
         assert init.endswith(".safetensors") or init in (*preset.starts, "none")
         if init.startswith("runs/"):
@@ -97,7 +115,6 @@ def test_the_command_line_takes_every_row(load: Callable[..., ModuleType]) -> No
         options |= dict(read_option(text) for text in given["options"] or ())
         TrainConfig.for_images(100, **options)
         assert given["threads"] is None, "a matter of the machine"
-        assert given["output"].name == run.name
 
 
 def test_every_record_belongs_to_a_row_as_it_is_now(load: Callable[..., ModuleType]) -> None:
@@ -118,6 +135,14 @@ def test_rows_become_commands(load: Callable[..., ModuleType], tiny: Path) -> No
         "--seed 0 --output runs/experiments/tiny-next-s0"
     )
     assert str(Path("/d/tiny/train.json")) in run.arguments(Path("/d"), Path("/r"))
+    (run,) = plan.find("whole-ptq")
+    assert run.command == (
+        "mobileyolact quantize runs/experiments/tiny-first-s4/best.safetensors "
+        "--calibration DIR/tiny/train.json --val DIR/tiny/val.json "
+        "--output runs/experiments/whole-ptq"
+    )
+    (run,) = plan.find("whole-qat")
+    assert " --qat --data DIR/tiny/train.json --val DIR/tiny/val.json " in run.command
     with pytest.raises(OptionError, match="no row or run 'tiny-frist'.*'tiny-first'"):
         plan.find("tiny-frist")
 
@@ -128,7 +153,11 @@ def test_rows_become_commands(load: Callable[..., ModuleType], tiny: Path) -> No
         ('"tiny-next"', '"tiny-first"', "two rows or runs of one name"),
         ('group = "tiny"', 'group = "small"', r"tiny-first is in no group"),
         ('"did not pay"', '"perhaps"', "verdict of tiny-first"),
-        ('data = ["tiny/train.json"]', 'data = ["tiny/more.json"]', "more.json .* not described"),
+        ('data = ["tiny/train.json"]', 'data = ["tiny/less.json"]', "less.json .* not described"),
+        ('calibration = "tiny/train.json"', 'calibration = "a.json"', "a.json .* not described"),
+        ('{ calibration = "tiny/train.json" }', "{}", "needs checkpoint and calibration"),
+        ("seeds = [0, 4]", "quantize = { qat = true }", "either train or quantize"),
+        ("quantize = { cal", "seeds = [1]\nquantize = { cal", "no seeds"),
         ('data = ["tiny/train.json"], ', "", "'data'"),
         ("flip=0", 'flip=0"', "experiments.toml"),
         ("note =", "remark =", "remark"),
@@ -155,6 +184,22 @@ def record(folder: Path, name: str, seed: int, ap: float, **others: Any) -> None
             "tiny/val.json": {"mean_matched_iou": None, "mask": masks, "box": {"AP": 0.25}}
         }, **others,
     }  # fmt: skip
+    (folder / "results" / f"{name}.json").write_text(json.dumps(result), encoding="utf-8")
+
+
+def record_int8(folder: Path, name: str, after: float | None, kept: float | None) -> None:
+    """Of a model with an AP of 0.2, or without any where ``after`` is ``None``."""
+    before = None if after is None else 0.2
+    change = dict.fromkeys(("difference", "low", "high"), None if after is None else -0.0123)
+    judged = {"AP": {"float": before, "quantized": after, **change}}
+    judged["AP50"] = judged["AP"]
+    facts = {
+        "integer_convolutions": 123, "kept_float": ["stem"], "share_of_float32": 0.2871,
+        "milliseconds": {"float": 20.0, "quantized": 13.0}, "ap50_kept": kept,
+        "evaluation": {"tiny/val.json": judged, "tiny/more.json": judged},
+    }  # fmt: skip
+    device = {"device": "Thinker 9", "device_note": ""}
+    result = {"name": name, **device, "formats": {"ncnn": facts, "onnx": facts}}
     (folder / "results" / f"{name}.json").write_text(json.dumps(result), encoding="utf-8")
 
 
@@ -200,6 +245,44 @@ def test_a_page_of_results(load: Callable[..., ModuleType], tiny: Path) -> None:
     assert second["mask AP"] == "0.300"
 
 
+def test_a_page_of_quantizations(load: Callable[..., ModuleType], tiny: Path) -> None:
+    record_int8(tiny, "whole-qat", 0.196, 0.98)
+    text = load("results_page").page(tiny)
+    assert "\nTimes on Thinker 9.\n" in text
+    assert "\npython research/experiment.py whole-qat --data DIR\n" in text
+    first, second = rows_of(text)
+    assert first == {
+        "row": "[`whole-qat`](../research/results/whole-qat.json)",
+        "what": "learnt",
+        "format": "ncnn",
+        "mask AP": "0.200 → 0.196",
+        "AP change": "-0.012 (-0.012 to -0.012)",
+        "AP50": "0.200 → 0.196",
+        "AP50 change": "-0.012 (-0.012 to -0.012)",
+        "person": "0.200 → 0.196",
+        "kept": "98.0 %",
+        "size": "0.287",
+        "time": "0.65",
+        "convolutions": "123",
+        "left in float": "1",
+    }
+    assert (second["row"], second["format"], second["kept"]) == ("", "onnx", "98.0 %")
+    record_int8(tiny, "whole-qat", None, None)
+    first, _ = rows_of(load("results_page").page(tiny))
+    assert (first["mask AP"], first["AP50 change"], first["kept"]) == ("-", "-", "-")
+
+
+def test_how_much_is_kept(load: Callable[..., ModuleType]) -> None:
+    kept = load("int8_rows").ap50_kept
+
+    def judged(*figures: float | None) -> dict[str, dict[str, float | None]]:
+        return {"AP50": dict(zip(("float", "quantized"), figures, strict=True))}
+
+    assert kept({"a": judged(0.25, 0.2), "b": judged(0.75, 0.7)}) == 0.9, "not a mean of ratios"
+    assert kept({"a": judged(0.0, 0.1)}) is None
+    assert kept({"a": judged(0.5, 0.5), "b": judged(None, None)}) is None
+
+
 @pytest.mark.slow
 def test_a_row_is_trained_measured_and_shown(
     load: Callable[..., ModuleType],
@@ -242,6 +325,19 @@ def test_a_row_is_trained_measured_and_shown(
     assert "no timing" in capsys.readouterr().out
     assert (path.parents[2] / "runs/experiments/tiny-first-s4/log.jsonl").read_text() == log
 
+    # What has learnt nothing loses nothing, but all that is recorded of int8 is there.
+    run("whole-ptq", "--data", str(data), "--threads", "1")
+    content = json.loads((tiny / "results" / "whole-ptq.json").read_text(encoding="utf-8"))
+    assert content["training"] is None
+    assert sorted(content["formats"]) == ["ncnn", "onnx", "torchscript"]
+    for facts in content["formats"].values():
+        assert facts["calibration_pictures"] == 2
+        assert facts["share_of_float32"] < 0.35
+        assert list(facts["evaluation"]) == ["tiny/val.json", "tiny/more.json"]
+        assert facts["evaluation"]["tiny/val.json"] == facts["evaluation"]["tiny/more.json"]
+    assert "| ncnn |" in (tiny.parent / "docs" / "results.md").read_text(encoding="utf-8")
+    capsys.readouterr()
+
     run("--list")
     assert "tiny-first  2/2  a | b\ntiny-next  0/1  from the first\n" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="error: .*no row or run 'tiny-nxt'"):
@@ -253,9 +349,9 @@ def test_a_row_is_trained_measured_and_shown(
 
 
 def draw_labels(folder: Path) -> None:
-    """train.json and val.json, two pictures with a bright square each."""
+    """train.json, val.json and more.json, two pictures with a bright square each."""
     (folder / "images").mkdir(parents=True)
-    for name in ("train", "val"):
+    for name in ("train", "val", "more"):
         content: dict[str, Any] = {"categories": [{"id": 1, "name": "square"}]}
         content["images"], content["annotations"] = [], []
         for i in (1, 2):

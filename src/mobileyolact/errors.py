@@ -42,6 +42,10 @@ class ContractError(ModelError):
     """A model file whose contract is missing, of another format version, or inconsistent."""
 
 
+class NoContractError(ContractError):
+    """A model file that says nothing about itself: one of another project, or a damaged one."""
+
+
 class ParityError(MobileYolactError):
     """An artefact whose outputs differ from its reference by more than the stated bound."""
 

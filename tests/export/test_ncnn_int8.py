@@ -17,10 +17,11 @@ from mobileyolact.export.formats import INT8_EXPORTERS
 from mobileyolact.export.graph import Activation, Add, Conv, Graph, Layer, Pads
 from mobileyolact.export.ncnn import FLOAT16_TAG
 from mobileyolact.export.ncnn_int8 import INT8_TAG
-from mobileyolact.export.quantized import Codes, QuantizedLayers
+from mobileyolact.export.ncnn_small import COLOURS, PALETTE_TAG
+from mobileyolact.export.quantized import Codes, QuantizedLayers, quantize_kernel
 from mobileyolact.export.trace import build_graph
 from mobileyolact.quantize.execute import execute, stored_weights
-from mobileyolact.quantize.ptq import quantize_kernel, quantize_layers
+from mobileyolact.quantize.ptq import quantize_layers
 from mobileyolact.quantize.scope import choose_convs
 from mobileyolact.runtime.backends import open_backend
 
@@ -148,15 +149,17 @@ def test_groups_of_several_channels_stay_float(
     assert decibels(expected[0].numpy(), run["ncnn"](path, image[0], ("y",))[0]) > 100
 
 
-def test_what_the_record_leaves_out_is_float16(
+def test_what_the_record_leaves_out_is_stored_as_in_the_small_file(
     tmp_path: Path, make_contract: Callable[..., ModelContract]
 ) -> None:
-    depthwise = conv("x", "y", groups=8, kernel=3)
-    graph = Graph((STEM, depthwise, TAIL), (3, 8, 8), ("z",))
+    stem = conv("image", "x", inputs=3, kernel=11)
+    graph = Graph((stem, DEPTHWISE, TAIL), (3, 8, 8), ("z",))
     words, path = write(tmp_path, graph, quantize(TAIL), make_contract())
-    assert [term(words[name]) for name in "yz"] == [0, 2]
-    stem = 4 + 4 * (24 + 8)
-    assert path.with_suffix(".bin").read_bytes()[stem : stem + 4] == struct.pack("<I", FLOAT16_TAG)
+    assert [term(words[name]) for name in "xyz"] == [0, 0, 2]
+    content = path.with_suffix(".bin").read_bytes()
+    assert content.startswith(struct.pack("<I", PALETTE_TAG))
+    length = 4 + 4 * COLOURS + stem.weight.size + 4 * 8
+    assert content[length:].startswith(struct.pack("<I", FLOAT16_TAG))
 
 
 @pytest.mark.parametrize("kind", ["relu", "relu6", "leaky_relu"])

@@ -18,7 +18,7 @@ from mobileyolact.contract import ModelContract, Quantization
 from mobileyolact.errors import ModelError
 from mobileyolact.export.formats import INT8_EXPORTERS
 from mobileyolact.export.graph import Add, Conv, Graph
-from mobileyolact.export.onnx_int8 import integer_bias, moves_codes, write_onnx_int8
+from mobileyolact.export.onnx_int8 import integer_bias, write_onnx_int8
 from mobileyolact.export.quantized import Codes, QuantizedConv, QuantizedLayers
 from mobileyolact.export.trace import build_graph
 from mobileyolact.quantize.execute import execute, stored_weights
@@ -95,7 +95,7 @@ def test_integer_layers_become_operations_on_bytes(
     floating = [
         layer
         for layer in graph.layers
-        if layer not in integer and layer not in sums and not moves_codes(layer, record)
+        if layer not in integer and layer not in sums and not record.moves(layer)
     ]
     reads = sum(name in coded for layer in floating for name in layer.inputs)
     writes = sum(name in coded for layer in floating for name in layer.outputs)
@@ -124,17 +124,21 @@ def test_the_backend_runs_it(
 def test_steps_have_no_dimension_and_kernels_one_for_each_output(
     write: Callable[..., Written],
 ) -> None:
-    path, _, record, _ = write("n-320")
+    path, graph, record, _ = write("n-320")
     model = onnx.load(path)
     tensors = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     read = {name: node for node in model.graph.node for name in node.input}
-    kernels = {name: t for name, t in tensors.items() if t.dtype == np.int8}
     steps = [t for name, t in tensors.items() if name.startswith("step.")]
     assert {t.shape for t in steps} == {()}
     assert {t.dtype.name for t in steps} == {"float32"}
-    assert len(kernels) == len(record.convs)
-    for name, kernel in kernels.items():
+    kernels = {name: t for name, t in tensors.items() if t.dtype == np.int8}
+    integer = {name: t for name, t in kernels.items() if read[name].op_type == "DequantizeLinear"}
+    assert len(integer) == len(record.convs)
+    for name, kernel in integer.items():
         assert tensors[read[name].input[1]].shape == (len(kernel),)
+    convs = [x for x in graph.layers if isinstance(x, Conv)]
+    large = [x for x in convs if x.name not in record.convs and x.weight.size > 64]
+    assert len(kernels) - len(integer) == len(large), "float kernels are bytes in the file too"
     assert all(t.ndim == 0 for t in tensors.values() if t.dtype == np.uint8)
 
 

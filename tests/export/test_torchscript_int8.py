@@ -20,12 +20,17 @@ from mobileyolact.contract import OUTPUT_NAMES, ModelContract, Quantization
 from mobileyolact.errors import ModelError
 from mobileyolact.export import torchscript_int8
 from mobileyolact.export.formats import INT8_EXPORTERS
-from mobileyolact.export.graph import Activation, Conv, Graph, Pads
-from mobileyolact.export.quantized import Codes, QuantizedLayers
-from mobileyolact.export.torchscript_int8 import SLOPE_FACTOR, code_range, write_torchscript_int8
+from mobileyolact.export.graph import Conv, Graph, Pads
+from mobileyolact.export.quantized import (
+    Codes,
+    QuantizedConv,
+    QuantizedLayers,
+    quantize_kernel,
+)
+from mobileyolact.export.torchscript_int8 import SLOPE_FACTOR, write_torchscript_int8
 from mobileyolact.export.trace import build_graph
 from mobileyolact.quantize.execute import execute, stored_weights
-from mobileyolact.quantize.ptq import quantize_kernel, quantize_layers
+from mobileyolact.quantize.ptq import quantize_layers
 from mobileyolact.quantize.scope import choose_convs
 from mobileyolact.runtime.backends import open_backend
 from mobileyolact.runtime.backends.torchscript import (
@@ -169,6 +174,18 @@ def test_integer_layers_are_quantized_operators_with_the_kernels_of_the_record(
         np.testing.assert_array_equal(bias.detach(), layer.bias)
 
 
+def test_kernels_that_stay_float_are_bytes_and_steps(write: Callable[[str], Written]) -> None:
+    path, graph, record, _ = write("n-320")
+    nodes = [n for n in load(path).graph.nodes() if n.kind() == "aten::_convolution"]
+    layers = [x for x in graph.layers if isinstance(x, Conv) and x.name not in record.convs]
+    for layer, node in zip(layers, nodes, strict=True):
+        cast, steps = list(node.inputs())[1].node().inputs()
+        codes = next(cast.node().inputs()).node().t("value")
+        kernel = quantize_kernel(layer.weight)
+        np.testing.assert_array_equal(codes, kernel.weight)
+        np.testing.assert_array_equal(steps.node().t("value").ravel(), kernel.steps)
+
+
 def test_it_is_small(write: Callable[[str], Written]) -> None:
     for preset in ("n-320", "s-320"):
         path, graph, _, _ = write(preset)
@@ -278,24 +295,21 @@ def test_pytorchs_state_is_put_back(make_contract: Any, tmp_path: Path) -> None:
         torch.backends.quantized.engine = before
 
 
-def test_relu6_ends_at_six_or_at_the_last_code() -> None:
-    relu6 = Activation("relu6")
-    assert code_range(Codes(6 / 127, 0), relu6) == (0, 127)
-    assert code_range(Codes(0.1, 0), relu6) == (0, 60)
-    assert code_range(Codes(0.01, 0), relu6) == (0, 127)
-    assert code_range(Codes(0.1, -30), None) == (-30, 127)
-
-
-def test_a_leaky_relu_gives_a_code_the_same_place_wherever_it_stands() -> None:
+@pytest.mark.parametrize("factor", [1, 2])
+def test_a_leaky_relu_gives_a_code_the_same_place_wherever_it_stands(factor: int) -> None:
     """Between two codes PyTorch rounds the last few of a tensor otherwise than those before."""
     rng = np.random.default_rng(3)
+    conv = QuantizedConv(np.zeros((1, 1, 1, 1), np.int8), np.ones(1, np.float32), factor)
     linear = np.arange(256, dtype=np.uint8)
+    sums = (linear.astype(float) - conv.sum_zero) * factor
     slope = 0.1 * SLOPE_FACTOR
-    expected = np.rint(np.where(linear < 128, (linear - 128.0) * slope, linear - 128.0))
+    expected = np.rint(np.where(sums < 0, sums * slope, sums))
     with quantized_engine(ENGINES[0]):
         for _ in range(50):
-            step, zero = float(np.float32(np.exp(rng.uniform(-8, 1)))), int(rng.integers(13, 128))
+            step, zero = float(np.float32(np.exp(rng.uniform(-8, 1)))), int(rng.integers(39, 128))
             for codes in (np.repeat(linear, 64), linear[:255], linear[113:126]):
-                x = torch._make_per_tensor_quantized_tensor(torch.from_numpy(codes), step, 128)
+                x = torch._make_per_tensor_quantized_tensor(
+                    torch.from_numpy(codes), step * factor, conv.sum_zero
+                )
                 y = torch.ops.quantized.leaky_relu(x, slope, False, step, zero)
                 np.testing.assert_array_equal(y.int_repr().numpy() - float(zero), expected[codes])

@@ -190,43 +190,44 @@ def test_qnnpack_computes_the_same_but_for_its_bias(write: Callable[..., Written
                 assert (high - low).max() <= 1
 
 
+def conv(name: str, source: str, out: int, inputs: int, kind: Any = None) -> Conv:
+    """A convolution that writes the tensor ``name``."""
+    rng = np.random.default_rng(ord(name[0]))
+    return Conv(
+        name=name,
+        inputs=(source,),
+        outputs=(name,),
+        weight=(rng.normal(size=(out, inputs, 3, 3)) / np.sqrt(9 * inputs)).astype(np.float32),
+        bias=rng.normal(size=out).astype(np.float32),
+        pads=Pads(1, 1, 1, 1),
+        activation=None if kind is None else Activation(kind, 0.1),
+    )
+
+
 def chain() -> Graph:
     """Every other layer between integer convolutions, also where codes and floats meet."""
-    rng = np.random.default_rng(0)
-
-    def conv(name: str, source: str, target: str, out: int, inputs: int, kind: Any = None) -> Conv:
-        shape = (out, inputs, 3, 3)
-        return Conv(
-            name=name,
-            inputs=(source,),
-            outputs=(target,),
-            weight=(rng.normal(size=shape) / np.sqrt(9 * inputs)).astype(np.float32),
-            bias=rng.normal(size=out).astype(np.float32),
-            pads=Pads(1, 1, 1, 1),
-            activation=None if kind is None else Activation(kind, 0.1),
-        )
 
     def plain(kind: Any, name: str, *inputs: str, outputs: Any = None, **more: Any) -> Any:
         return kind(name=name, inputs=inputs, outputs=outputs or (name,), **more)
 
     return Graph(
         (
-            conv("stem", INPUT_NAME, "stem", 8, 3, "leaky_relu"),
-            conv("a", "stem", "a", 8, 8, "relu"),
+            conv("stem", INPUT_NAME, 8, 3, "leaky_relu"),
+            conv("a", "stem", 8, 8, "relu"),
             plain(MaxPool, "pool", "a", kernel=3, stride=2, padding=1),
             plain(Resize, "near", "pool", mode="nearest", scale=2),
             plain(Split, "split", "near", outputs=("left", "right")),
             plain(Concat, "joined", "left", "right", "left", axis=0),
             plain(Shuffle, "shuffled", "joined", groups=2),
-            conv("b", "shuffled", "b", 8, 12, "relu6"),
-            conv("aside", INPUT_NAME, "aside", 8, 3),  # reads the picture, so it stays float
+            conv("b", "shuffled", 8, 12, "relu6"),
+            conv("aside", INPUT_NAME, 8, 3),  # reads the picture, so it stays float
             plain(Add, "sum", "b", "aside"),
-            conv("c", "sum", "c", 8, 8, "leaky_relu"),
+            conv("c", "sum", 8, 8, "leaky_relu"),
             plain(ResizeTo, "resized", "c", size=(11, 13)),
             plain(ResizeTo, "back", "resized", size=(16, 16)),
             plain(Add, "total", "back", "a"),
-            conv("d", "total", "d", 8, 8),
-            conv("out", "d", "y", 4, 8),
+            conv("d", "total", 8, 8),
+            conv("y", "d", 4, 8),
         ),
         (3, 16, 16),
         ("y",),
@@ -243,6 +244,30 @@ def test_every_layer_and_every_mixture_of_codes_and_floats(
         found = check(graph, record, tmp_path / "a", picture(graph.input_shape, seed))
         assert len(found) == 14 * len(ENGINES)
         assert not [x for x, _ in found if x.differing]
+
+
+def test_sums_far_below_zero_are_nearer_in_bytes_of_two_steps(
+    make_contract: Callable[..., ModelContract], tmp_path: Path
+) -> None:
+    leaky = conv("c", "stem", 8, 8, "leaky_relu")
+    leaky.bias[:] = -2.3
+    graph = Graph(
+        (conv("stem", INPUT_NAME, 8, 3), leaky, conv("y", "c", 4, 8)), (3, 16, 16), ("y",)
+    )
+    image = torch.from_numpy(picture(graph.input_shape))
+    (exact,) = execute(graph, image, stored_weights(graph))
+    for share in (0.5, 1.0):  # the former cuts off what is greatest
+        record = quantize(graph, {"c"}, share)
+        assert record.convs["c"].sum_factor == 2
+        noise = []
+        for factor in (1, 2):
+            layer = dataclasses.replace(record.convs["c"], sum_factor=factor)
+            changed = dataclasses.replace(record, convs={"c": layer})
+            write_torchscript_int8(graph, changed, make_contract(), tmp_path / "a")
+            assert not differing(graph, changed, tmp_path / "a", image.numpy())
+            output = run_all(graph, tmp_path / "a", image.numpy(), ENGINES[0])["y"]
+            noise.append(float((output - exact).square().mean()))
+    assert noise[1] < 0.1 * noise[0]
 
 
 @pytest.mark.slow

@@ -84,7 +84,7 @@ def test_it_comes_closer_to_the_float_network(
     short = {n: dataclasses.replace(c, step=0.25 * c.step) for n, c in record.tensors.items()}
     record = dataclasses.replace(record, tensors=short)
     result, said = run(checkpoint, record, labels, folder, iterations=8, rate_new=3e-4)
-    assert "model: n-320, full in int8, 123 of 137 convolutions" in said
+    assert f"model: n-320, full in int8, {len(record.convs)} of 137 convolutions" in said
     assert "teacher: n-320, of its detections (1), masks (1)" in said
     log = log_of(folder)
     assert log[-1]["loss"] < 0.5 * log[0]["loss"]
@@ -118,10 +118,6 @@ def test_going_on_equals_the_uninterrupted_run_bit_for_bit(
     run(checkpoint, record, labels, tmp_path / "halves")
     for name in ("last.safetensors", "best.safetensors"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "halves" / name).read_bytes()
-    after = load_checkpoint(tmp_path / "whole/best.safetensors")[0].state_dict()
-    before = load_checkpoint(checkpoint)[0].named_parameters()
-    still = {name for name, value in before if torch.equal(value, after[name])}
-    assert all("head.levels.3." in name for name in still)  # nothing is so large
     other = dataclasses.replace(record, summary=Quantization("backbone", "qat"))
     with pytest.raises(OptionError, match=r"a run with int8 \w+, but this command says \w+"):
         run(checkpoint, other, labels, tmp_path / "halves")

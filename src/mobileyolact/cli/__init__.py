@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 import mobileyolact
 from mobileyolact.cli import (
+    benchmark,
     compare,
     evaluate,
     export,
@@ -60,6 +61,7 @@ for _command in (
     export.export,
     quantize.quantize,
     verify.verify,
+    benchmark.benchmark,
     presets.presets,
     models.models,
 ):

@@ -29,12 +29,25 @@ def open_backend_for(
             is missing, or threads were given for it.
         ModelError: the file is missing or damaged.
     """
-    path = zoo.resolve(model, _kind(model, backend))
-    if zoo.kind_of(path) == "safetensors" and backend in (None, TORCH):
+    path = find_model(model, backend)
+    if is_checkpoint(path) and backend in (None, TORCH):
         return _open_checkpoint(path, threads)
     from mobileyolact.runtime.backends import open_backend
 
     return open_backend(path, backend, threads)
+
+
+def find_model(model: str | Path, backend: str | None = None) -> Path:
+    """The file that a zoo name or a path stands for, which exists; errors as above."""
+    path = zoo.resolve(model, _kind(model, backend))
+    if is_checkpoint(path) and backend in (None, TORCH):
+        need("train", f"the checkpoint '{path.name}'", "torch", "safetensors")
+    return path
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether it is a file that PyTorch runs."""
+    return zoo.kind_of(path) == "safetensors"
 
 
 def _kind(model: str | Path, backend: str | None) -> zoo.Kind | None:
@@ -50,7 +63,6 @@ def _kind(model: str | Path, backend: str | None) -> zoo.Kind | None:
 
 
 def _open_checkpoint(path: Path, threads: int | None) -> "Backend":
-    need("train", f"the checkpoint '{path.name}'", "torch", "safetensors")
     if threads is not None:
         raise OptionError(
             f"'{path.name}' runs in PyTorch, whose threads are those of the process; "

@@ -149,7 +149,7 @@ def quantize(
                     depthwise=depthwise or "auto",
                     max_loss=max_loss,
                     report=report,
-                    train=_training(path, output, data, val, images, bar) if data else None,
+                    train=_training(path, output, data, images, bar) if data else None,
                 )
             except TrainingStopped as stopped:
                 typer.echo(str(stopped), err=True)
@@ -228,7 +228,6 @@ def _training(
     path: Path,
     output: Path,
     data: list[Path],
-    val: Path | None,
     images: Path | None,
     bar: "Progress",
 ) -> "Train":
@@ -243,7 +242,8 @@ def _training(
         start = folder / "start.safetensors"
         save_checkpoint(start, network, read_checkpoint(path)[1])
         bar.stop()  # training shows its own
-        best = run_qat(str(start), record, data, folder, val=val, images=images).best
+        # Not validated on --val, which is to judge what comes out.
+        best = run_qat(str(start), record, data, folder, images=images).best
         bar.start()
         return best
 

@@ -20,6 +20,7 @@ from mobileyolact.export.graph import Conv, Graph, Layer, MaxPool
 from mobileyolact.export.trace import Origin, trace_origins
 from mobileyolact.model.network import MobileYolact
 from mobileyolact.quantize.calibrate import look
+from mobileyolact.quantize.observe import finite_range
 
 _LARGEST_FACTOR = 32.0
 _PICTURES = 16  # a mean of so many maxima says enough of a channel's size
@@ -38,6 +39,7 @@ def equalized(
     found: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
 
     def see(name: str, value: Tensor) -> Tensor:
+        finite_range(name, value)
         if value.ndim == 4:
             found[name].append(value.abs().amax((0, 2, 3)).double().numpy())
         return value

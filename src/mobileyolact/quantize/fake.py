@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mobileyolact.contract import ModelContract
 from mobileyolact.errors import ModelError
-from mobileyolact.export.graph import Add, Conv, Graph, Layer, Resize, ResizeTo
+from mobileyolact.export.graph import Conv
 from mobileyolact.export.quantized import HIGH, Codes, QuantizedLayers
 from mobileyolact.export.trace import Origin, trace_origins
 from mobileyolact.model.network import MobileYolact, Outputs
@@ -75,7 +75,13 @@ class FakeQuantized(nn.Module):
             for layer in self.graph.layers
             if layer.name in record.convs
         }
-        self.codes = {name: record.tensors[name] for name in newly_coded(self.graph, record)}
+        # What other codes are just moved into is on the grid already.
+        self.codes = {
+            name: record.tensors[name]
+            for layer in self.graph.layers
+            for name in layer.outputs
+            if name in record.tensors and not record.moves(layer)
+        }
 
     def forward(self, images: Tensor) -> Outputs:
         return Outputs(*execute(self.graph, images, self._weights, self._touch))
@@ -88,23 +94,6 @@ class FakeQuantized(nn.Module):
     def _touch(self, name: str, value: Tensor) -> Tensor:
         codes = self.codes.get(name)
         return value if codes is None else fake_codes(value, codes)
-
-
-def newly_coded(graph: Graph, record: QuantizedLayers) -> list[str]:
-    """The tensors that are rounded to codes: not those into which others' codes are just moved."""
-    return [
-        name
-        for layer in graph.layers
-        for name in layer.outputs
-        if name in record.tensors and not _moves_codes(layer, record)
-    ]
-
-
-def _moves_codes(layer: Layer, record: QuantizedLayers) -> bool:
-    computes = isinstance(layer, Conv | Add | ResizeTo) or (
-        isinstance(layer, Resize) and layer.mode == "bilinear"
-    )
-    return not computes and all(name in record.tensors for name in layer.inputs)
 
 
 class _Rounded(torch.autograd.Function):

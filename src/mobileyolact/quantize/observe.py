@@ -33,12 +33,7 @@ class Observer:
         Raises:
             ModelError: NaN or infinity, called ``name``.
         """
-        low, high = (float(v) for v in values.aminmax())
-        if not np.isfinite(low) or not np.isfinite(high):
-            raise ModelError(
-                f"the tensor '{name}' has NaN or infinity on a calibration picture; "
-                "the weights are damaged: train the checkpoint again"
-            )
+        low, high = finite_range(name, values)
         self.low, self.high = min(self.low, low), max(self.high, high)
         self._widen(max(high, -low))
         if self.reach:
@@ -61,6 +56,21 @@ class Observer:
         positions = np.arange(_BINS, dtype=np.float64) + 0.5
         centres: NDArray[np.float64] = positions * (2 * self.reach / _BINS) - self.reach
         return centres
+
+
+def finite_range(name: str, values: Tensor) -> tuple[float, float]:
+    """Least and greatest of values of any shape.
+
+    Raises:
+        ModelError: NaN or infinity, called ``name``.
+    """
+    low, high = (float(v) for v in values.aminmax())
+    if not np.isfinite(low) or not np.isfinite(high):
+        raise ModelError(
+            f"the tensor '{name}' has NaN or infinity on a calibration picture; "
+            "the weights are damaged: train the checkpoint again"
+        )
+    return low, high
 
 
 def choose_reach(observers: list[Observer], method: Method) -> float:

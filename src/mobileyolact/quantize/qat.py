@@ -35,8 +35,8 @@ from mobileyolact.train.run import (
 from mobileyolact.train.teacher import Teacher
 
 BATCH_SIZE = 8
-RATE = 3e-5
-_EPOCHS = 8
+RATE = 2e-5
+_EPOCHS = 5
 _FEWEST, _MOST = 200, 1000  # iterations
 
 # The forward pass is that of a graph: of one input size, without batch statistics or the modules

@@ -92,31 +92,28 @@ def check(
     arrays = _run(path, names - {INPUT_NAME}, quantized, image)
     found = []
     for layer in layers:
-        emulated = _emulate(layer, quantized, arrays)
-        agreements = [
-            compare_codes(layer.name, arrays[name], codes)
-            for name, codes in zip(layer.outputs, emulated, strict=True)
-            if name in quantized.tensors
-        ]
-        found += [(agreement, Allowed()) for agreement in agreements]
+        for name, emulated in _emulate(layer, quantized, arrays).items():
+            found.append((compare_codes(layer.name, arrays[name], emulated), Allowed()))
     return found
 
 
 def _emulate(
     layer: Layer, quantized: QuantizedLayers, arrays: Mapping[str, NDArray[Any]]
-) -> list[CodeArray]:
-    """The codes of each output of ``layer``, from the inputs that the engine had."""
+) -> dict[str, CodeArray]:
+    """The codes that ``layer`` writes, by tensor, from the inputs that the engine had."""
     codes = quantized.tensors
     inputs = [arrays[name] for name in layer.inputs]
     if isinstance(layer, Conv) and layer.name in quantized.convs:
         source, target = codes[layer.inputs[0]], codes[layer.outputs[0]]
         conv = quantized.convs[layer.name]
-        return [emulate_convolution(layer, conv, source, target, inputs[0])]
+        return {layer.outputs[0]: emulate_convolution(layer, conv, source, target, inputs[0])}
     if isinstance(layer, Add) and codes.keys() >= {*layer.inputs}:
         first, second = (codes[name] for name in layer.inputs)
-        return [emulate_sum((first, second), codes[layer.outputs[0]], (inputs[0], inputs[1]))]
+        target = codes[layer.outputs[0]]
+        return {layer.outputs[0]: emulate_sum((first, second), target, (inputs[0], inputs[1]))}
     if quantized.moves(layer):
-        return [moved.astype(np.int8) for moved in _compute(layer, inputs)]
+        moved = (values.astype(np.int8) for values in _compute(layer, inputs))
+        return dict(zip(layer.outputs, moved, strict=True))
     values = _compute(
         layer,
         [
@@ -124,10 +121,11 @@ def _emulate(
             for name, array in zip(layer.inputs, inputs, strict=True)
         ],
     )
-    return [
-        _settle_ties(value, codes[name], arrays[name])
+    return {
+        name: _settle_ties(value, codes[name], arrays[name])
         for name, value in zip(layer.outputs, values, strict=True)
-    ]
+        if name in codes
+    }
 
 
 def _compute(layer: Layer, inputs: list[NDArray[Any]]) -> list[FloatArray]:

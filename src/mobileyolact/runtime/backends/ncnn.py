@@ -48,19 +48,7 @@ class NcnnBackend:
                     "belong together"
                 )
         self.contract = ModelContract.from_json(_read_text(sidecar), str(sidecar))
-        _check_param(path)
-        network = ncnn.Net()
-        network.opt.num_threads = threads
-        network.opt.use_vulkan_compute = False
-        network.opt.use_fp16_arithmetic = False
-        # Errors come as return codes, never as exceptions.
-        if network.load_param(str(path)) != 0:
-            raise ModelError(f"ncnn cannot load {path}; export or download it again")
-        if network.load_model(str(weights)) != 0:
-            raise ModelError(
-                f"ncnn cannot load {weights}: it is truncated or belongs to another .param file; "
-                "export or download it again"
-            )
+        network = load_network(path, weights, threads)
         names = set(network.output_names())
         if list(network.input_names()) != [INPUT_NAME] or not names.issuperset(OUTPUT_NAMES):
             raise ContractError(
@@ -98,6 +86,30 @@ class NcnnBackend:
             )
         # Channels of a Mat are padded: the copy makes the array contiguous.
         return np.array(mat, dtype=np.float32)[None]
+
+
+def load_network(path: Path, weights: Path, threads: int) -> Any:
+    """An ``ncnn.Net`` on the CPU of any two ncnn files, ours or not.
+
+    Raises:
+        ModelError: they are damaged, or do not belong together.
+    """
+    import ncnn
+
+    _check_param(path)
+    network = ncnn.Net()
+    network.opt.num_threads = threads
+    network.opt.use_vulkan_compute = False
+    network.opt.use_fp16_arithmetic = False
+    # Errors come as return codes, never as exceptions.
+    if network.load_param(str(path)) != 0:
+        raise ModelError(f"ncnn cannot load {path}; export or download it again")
+    if network.load_model(str(weights)) != 0:
+        raise ModelError(
+            f"ncnn cannot load {weights}: it is truncated or belongs to another .param file; "
+            "export or download it again"
+        )
+    return network
 
 
 def _read_text(path: Path) -> str:

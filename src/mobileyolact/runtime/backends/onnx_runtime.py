@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from mobileyolact.contract import CONTRACT_KEY, OUTPUT_NAMES, ModelContract
-from mobileyolact.errors import ContractError, ModelError
+from mobileyolact.errors import ContractError, ModelError, NoContractError
 from mobileyolact.runtime.backends.base import (
     FloatArray,
     RawOutputs,
@@ -31,26 +31,10 @@ class OnnxRuntimeBackend:
     def __init__(self, path: Path, threads: int = 1) -> None:
         import onnxruntime
 
-        if not path.is_file():
-            raise ModelError(f"there is no model file {path}; check the path")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # damaged files are reported by ModelError alone
-        # A spinning thread burns a core between pictures, and stalls where a core is busy.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # the engine has a class of its own for every kind of damage
-            reason = str(error).strip().split("\n")[0]
-            raise ModelError(
-                f"ONNX Runtime cannot load {path}: {reason}; export or download it again"
-            ) from None
+        session = open_session(path, threads)
         text = session.get_modelmeta().custom_metadata_map.get(CONTRACT_KEY)
         if text is None:
-            raise ContractError(
+            raise NoContractError(
                 f"{path} has no contract, so it is not a model of mobileyolact; "
                 "make one with: mobileyolact export"
             )
@@ -84,3 +68,28 @@ class OnnxRuntimeBackend:
                 f"{', '.join(OUTPUT_NAMES)} of its contract; export the model again"
             )
         return str(inputs[0].name)
+
+
+def open_session(path: Path, threads: int) -> Any:
+    """An ``InferenceSession`` on the CPU of any ONNX file, ours or not.
+
+    Raises:
+        ModelError: missing, damaged, or nothing that ONNX Runtime can run.
+    """
+    import onnxruntime
+
+    if not path.is_file():
+        raise ModelError(f"there is no model file {path}; check the path")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # damaged files are reported by ModelError alone
+    # A spinning thread burns a core between pictures, and stalls where a core is busy.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the engine has a class of its own for every kind of damage
+        reason = str(error).strip().split("\n")[0]
+        raise ModelError(
+            f"ONNX Runtime cannot load {path}: {reason}; export or download it again"
+        ) from None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mobileyolact.contract import ModelContract
-from mobileyolact.errors import ContractError, ModelError, OptionError
+from mobileyolact.errors import ModelError, NoContractError, OptionError
 from mobileyolact.runtime.backends.base import (
     FloatArray,
     RawOutputs,
@@ -124,7 +124,7 @@ def _read_contract(data: bytes, path: Path) -> ModelContract:
     if damaged is not None:
         raise ModelError(f"{path} is damaged in '{damaged}'; export or download it again")
     if not texts:
-        raise ContractError(
+        raise NoContractError(
             f"{path} has no contract, so it is not a model of mobileyolact; "
             "make one with: mobileyolact export"
         )

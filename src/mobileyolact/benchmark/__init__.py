@@ -1,0 +1,1 @@
+"""How long models take on this machine, stage by stage, and how much memory."""

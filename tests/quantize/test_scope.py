@@ -1,0 +1,61 @@
+"""Which convolutions become integer ones."""
+
+import numpy as np
+import pytest
+
+from mobileyolact.errors import OptionError
+from mobileyolact.export.graph import Add, Concat, Conv, Flatten, Graph, Layer, MaxPool, Transpose
+from mobileyolact.quantize.scope import choose_convs
+
+
+def conv(name: str, source: str, inputs: int = 4) -> Conv:
+    weight = np.ones((4, inputs, 1, 1), np.float32)
+    return Conv(
+        name=name,
+        inputs=(source,),
+        outputs=(name,),
+        weight=weight,
+        bias=np.zeros(4, np.float32),
+    )
+
+
+def plain(kind: type[Layer], name: str, *inputs: str, **more: object) -> Layer:
+    return kind(name=name, inputs=inputs, outputs=(name,), **more)
+
+
+GRAPH = Graph(
+    (
+        conv("backbone.stem", "image", 3),
+        plain(MaxPool, "pool", "backbone.stem", kernel=1, stride=1, padding=0),
+        conv("backbone.left", "pool"),
+        conv("backbone.right", "pool"),
+        conv("backbone.deep", "backbone.left"),
+        plain(Add, "sum", "backbone.deep", "backbone.right"),
+        plain(Add, "short", "backbone.deep", "pool"),
+        conv("neck.near", "short"),  # the picture is one convolution away, on the shorter path
+        conv("neck.far", "sum"),
+        conv("head.a", "neck.far"),
+        conv("head.b", "neck.near"),
+        conv("head.scores", "head.a"),
+        conv("head.boxes", "head.b"),
+        plain(Concat, "rows", "head.scores", "head.boxes", axis=0),
+        plain(Flatten, "flat", "rows"),
+        plain(Transpose, "out", "flat"),
+    ),
+    (3, 8, 8),
+    ("out", "head.b"),
+)
+
+
+def test_full_leaves_out_what_is_near_the_picture_and_what_writes_outputs() -> None:
+    assert choose_convs(GRAPH, "full") == {"backbone.deep", "neck.far", "head.a"}
+
+
+def test_backbone_is_that_part_of_it() -> None:
+    assert choose_convs(GRAPH, "backbone") == {"backbone.deep"}
+
+
+def test_more_of_them_can_be_left_out() -> None:
+    assert choose_convs(GRAPH, "full", ["head.a", "backbone.stem"]) == {"backbone.deep", "neck.far"}
+    with pytest.raises(OptionError, match=r"no convolution 'head\.c'; the nearest one is 'head\.[ab]'"):
+        choose_convs(GRAPH, "full", ["head.c"])
