@@ -46,7 +46,7 @@ format: $(ALL) ## let ruff lay out the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(CORE) ## write again what is generated: docs/cli.md, docs/results.md, the tree in CONTRIBUTING.md
+docs: $(CORE) ## write again what is generated: docs/cli.md, docs/results.md, docs/performance.md, the tree in CONTRIBUTING.md
 	$(BIN)/python scripts/docs.py
 
 clean: ## remove environments, caches and results

@@ -34,7 +34,7 @@ Run = Callable[[list[Job]], list[Arrays]]
 class Row:
     """One line of the table. ``bounded``: ``decibels`` (of each output) have to reach ``BOUND``.
 
-    ``lowest`` is of all tensors that were compared as floats.
+    ``lowest`` is of all tensors that were compared as floats; NaN is a breach.
     """
 
     file: str
@@ -146,7 +146,7 @@ def row(
 ) -> Row:
     ratios = {name: decibels(mine[name], arm[name]) for name in compared}
     outputs = tuple(ratios[name] for name in OUTPUT_NAMES)
-    return Row(path.name, how, outputs, min(ratios.values()), bounded, agreement)
+    return Row(path.name, how, outputs, float(np.min(list(ratios.values()))), bounded, agreement)
 
 
 def decibels(reference: np.ndarray, other: np.ndarray) -> float:
@@ -154,4 +154,6 @@ def decibels(reference: np.ndarray, other: np.ndarray) -> float:
     exact = reference.astype(np.float64)
     noise = float(np.square(exact - other).sum())
     signal = float(np.square(exact).sum())
-    return math.inf if noise == 0 else 10 * math.log10(max(signal, 1e-30) / noise)
+    if noise == 0:
+        return math.inf
+    return 10 * math.log10(max(signal, 1e-30) / noise) if math.isfinite(noise) else math.nan

@@ -39,8 +39,7 @@ def main() -> None:
         return
     jobs: list[Job] = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     for job in jobs:
-        run = run_onnx if job["model"].endswith(".onnx") else run_ncnn
-        save(job["result"], run(job, load(job["inputs"])))
+        save(job["result"], compute(job))
 
 
 def versions() -> str:
@@ -56,6 +55,11 @@ def save(path: str | Path, arrays: Arrays) -> None:
 def load(path: str | Path) -> Arrays:
     with np.load(path) as file:
         return dict(file)
+
+
+def compute(job: Job) -> Arrays:
+    run = run_onnx if job["model"].endswith(".onnx") else run_ncnn
+    return run(job, load(job["inputs"]))
 
 
 def run_onnx(job: Job, inputs: Arrays) -> Arrays:

@@ -86,7 +86,8 @@ def prepare(folder: Path, cpu: str) -> tuple[Machine, str]:
     try:
         inside = machine.run(INSIDE).strip()
     except subprocess.CalledProcessError as error:
-        raise Unavailable(f"{version} with -cpu {cpu} does not run the engines: {error}") from None
+        reason = f"{version} -cpu {cpu} does not run the engines, exit code {error.returncode}"
+        raise Unavailable(reason) from None
     return machine, f"{inside} in {version} -cpu {cpu}"
 
 

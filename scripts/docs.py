@@ -1,10 +1,12 @@
 """Write again what is generated from the code; ``make docs`` runs this.
 
 ``docs/cli.md`` comes from the commands' own help; the tree in ``CONTRIBUTING.md`` from the first
-sentence of each module; ``docs/results.md`` from ``research/``. A test holds them against these.
+sentence of each module; ``docs/results.md`` and ``docs/performance.md`` from ``research/``. A test
+holds them against these.
 """
 
 import ast
+import importlib
 import re
 import sys
 from pathlib import Path
@@ -88,14 +90,13 @@ def _cell(text: str | None) -> str:
     return " ".join((text or "").split()).replace("|", "\\|")
 
 
-def results() -> str:
-    """The page of the experiments, as ``research/experiment.py`` writes it, too."""
+def measured(module: str) -> str:
+    """A page of what was measured, which a module in ``research`` makes."""
     sys.path.insert(0, str(ROOT / "research"))
     try:
-        from results_page import page
+        return str(importlib.import_module(module).page())
     finally:
         sys.path.pop(0)
-    return page()
 
 
 def generated() -> dict[Path, str]:
@@ -104,7 +105,8 @@ def generated() -> dict[Path, str]:
     return {
         page: contributing(page.read_text(encoding="utf-8")),
         ROOT / "docs" / "cli.md": command_line(),
-        ROOT / "docs" / "results.md": results(),
+        ROOT / "docs" / "results.md": measured("results_page"),
+        ROOT / "docs" / "performance.md": measured("performance_page"),
     }
 
 

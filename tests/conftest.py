@@ -202,6 +202,53 @@ def checkpoint(tmp_path: Path, _tiny_checkpoint: Path) -> Path:
 
 
 @pytest.fixture
+def foreign_onnx(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a network of one convolution whose input has the ``shape`` and ``type`` given."""
+    onnx = pytest.importorskip("onnx")
+
+    def write(
+        shape: tuple[Any, ...] = (1, 3, 32, 64), type: str = "FLOAT", name: str = "other.onnx"
+    ) -> Path:
+        helper, types = onnx.helper, onnx.TensorProto
+        kernel = np.ones((4, 3, 1, 1), np.float32)
+        nodes = [
+            helper.make_node("Cast", ["images"], ["numbers"], to=types.FLOAT),
+            helper.make_node("Conv", ["numbers", "kernel"], ["output0"]),
+        ]
+        graph = helper.make_graph(
+            nodes,
+            "other",
+            [helper.make_tensor_value_info("images", getattr(types, type), shape)],
+            [helper.make_tensor_value_info("output0", types.FLOAT, (shape[0], 4, None, None))],
+            [onnx.numpy_helper.from_array(kernel, "kernel")],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+        model.ir_version = 8
+        onnx.save(model, tmp_path / name)
+        return tmp_path / name
+
+    return write
+
+
+@pytest.fixture
+def foreign_ncnn(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a network of one convolution whose ``Input`` layer has the parameters given."""
+
+    def write(sides: str = "0=64 1=32 2=3", name: str = "other.param") -> Path:
+        path = tmp_path / name
+        path.write_text(
+            "7767517\n2 2\n"
+            f"Input in0 0 1 in0 {sides}\n"
+            "Convolution conv 1 1 in0 out0 0=4 1=1 5=0 6=12\n"
+        )
+        weights = np.zeros(1, "<u4").tobytes() + np.ones(12, "<f4").tobytes()
+        path.with_suffix(".bin").write_bytes(weights)
+        return path
+
+    return write
+
+
+@pytest.fixture
 def pictures(tmp_path: Path) -> list[Path]:
     rng = np.random.default_rng(0)
     paths = []

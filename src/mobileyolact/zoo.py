@@ -10,7 +10,7 @@ Kind = Literal["onnx", "ncnn", "torchscript", "safetensors"]
 
 ASSETS = Path(__file__).parent / "assets"
 
-# What is not among these needs PyTorch to run, and who has it makes the file in seconds.
+# TorchScript needs PyTorch to run, and who has it makes the file in seconds.
 EMBEDDED: tuple[Kind, ...] = ("onnx", "ncnn", "safetensors")
 
 # The file that stands for a model of each kind, and what lies beside it.
@@ -30,11 +30,15 @@ _COMPANIONS: dict[Kind, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class ZooModel:
-    """One embedded model: ``name`` for the command line, and its files ``stem`` + suffix."""
+    """One embedded model: ``name`` for the command line, and its files ``stem`` + suffix.
+
+    ``embedded`` are the kinds of file that come with the package.
+    """
 
     name: str
     preset: str
     summary: str
+    embedded: tuple[Kind, ...] = EMBEDDED
 
     @property
     def stem(self) -> Path:
@@ -50,10 +54,13 @@ class ZooModel:
 
     def kinds(self) -> tuple[Kind, ...]:
         """The kinds whose files are all there."""
-        return tuple(kind for kind in EMBEDDED if all(f.is_file() for f in self.files(kind)))
+        return tuple(kind for kind in self.embedded if all(f.is_file() for f in self.files(kind)))
 
 
-_MODELS = (ZooModel("coco", "n-416", "80 COCO classes, ShuffleNetV2-1.0x at 416 x 416"),)
+_MODELS = (
+    ZooModel("coco", "n-416", "80 COCO classes, ShuffleNetV2-1.0x at 416 x 416"),
+    ZooModel("coco-int8", "n-416", "the same in int8: smaller, mostly faster", ("onnx",)),
+)
 
 
 def list_models() -> tuple[ZooModel, ...]:
@@ -93,12 +100,15 @@ def resolve(model: str | Path, kind: Kind | None = None) -> Path:
     """
     by_name = {entry.name: entry for entry in list_models()}
     if str(model) in by_name:
-        if kind is not None and kind not in EMBEDDED:
+        entry = by_name[str(model)]
+        if kind is not None and kind not in entry.embedded:
+            advice = f"make one with: mobileyolact export {model} --format {kind} --images DIR"
+            if "safetensors" not in entry.embedded:
+                advice = "it was made from 'coco', give that"
             raise OptionError(
-                f"the embedded model '{model}' has no {_SUFFIXES[kind]} file; make one with: "
-                f"mobileyolact export {model} --format {kind} --images DIR"
+                f"the embedded model '{model}' has no {_SUFFIXES[kind]} file; {advice}"
             )
-        path = by_name[str(model)].path(kind or "onnx")
+        path = entry.path(kind or "onnx")
         if not path.is_file():
             raise ModelError(
                 f"the embedded model '{model}' lacks its file {path.name}; "

@@ -75,7 +75,9 @@ def test_no_step_is_below_the_least() -> None:
     assert kernel.weight.ravel().tolist() == [127, 0]
 
 
-def layer(kind: type[Layer], *inputs: str, outputs: tuple[str, ...] = ("y",), **more: object) -> Layer:
+def layer(
+    kind: type[Layer], *inputs: str, outputs: tuple[str, ...] = ("y",), **more: object
+) -> Layer:
     return kind(name="y", inputs=inputs, outputs=outputs, **more)
 
 

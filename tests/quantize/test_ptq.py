@@ -83,6 +83,7 @@ def test_sums_far_below_zero_get_bytes_of_two_steps(low: float, factor: int) -> 
 
 def test_what_counts_is_how_far_a_layer_reaches_and_not_its_neighbours() -> None:
     """In a group that shares a step, another tensor may reach far below 0."""
+
     def conv(name: str) -> Conv:
         return Conv(
             name=name,

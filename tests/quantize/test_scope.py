@@ -57,5 +57,7 @@ def test_backbone_is_that_part_of_it() -> None:
 
 def test_more_of_them_can_be_left_out() -> None:
     assert choose_convs(GRAPH, "full", ["head.a", "backbone.stem"]) == {"backbone.deep", "neck.far"}
-    with pytest.raises(OptionError, match=r"no convolution 'head\.c'; the nearest one is 'head\.[ab]'"):
+    with pytest.raises(
+        OptionError, match=r"no convolution 'head\.c'; the nearest one is 'head\.[ab]'"
+    ):
         choose_convs(GRAPH, "full", ["head.c"])

@@ -49,7 +49,7 @@ def run_benchmark(
     subjects: Sequence[Subject],
     threads: Sequence[int] = (1,),
     setting: Setting | None = None,
-    rounds: int = ROUNDS,
+    rounds: int | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Benchmark:
     """Measure models against each other.
@@ -62,13 +62,13 @@ def run_benchmark(
         subjects: the models; their ``threads`` are replaced.
         threads: numbers of threads, one after the other.
         setting: what they are run on.
-        rounds: turns of each model.
+        rounds: turns of each model; ``None`` is ``ROUNDS``.
         progress: told how many rounds are done.
 
     Raises:
         MobileYolactError: a model or the picture cannot be opened or run.
     """
-    setting = setting or Setting()
+    setting, rounds = setting or Setting(), rounds or ROUNDS
     device = describe_device()
     models: list[Measured] = []
     apart: dict[str, Spread] = {}

@@ -31,12 +31,15 @@ def models(
 def _describe(model: zoo.ZooModel) -> dict[str, Any]:
     """One model as JSON; what its contract says is null where the model is not embedded."""
     from mobileyolact.contract import ModelContract
+    from mobileyolact.runtime.backends import open_backend
 
     kinds = model.kinds()
     contract = None
-    if "ncnn" in kinds:
+    if "ncnn" in kinds:  # there it is a file of its own, which needs no engine
         path = model.files("ncnn")[-1]
         contract = ModelContract.from_json(path.read_text(encoding="utf-8"), path.name)
+    elif kinds:
+        contract = open_backend(model.path(kinds[0])).contract
     return {
         "name": model.name,
         "preset": model.preset,

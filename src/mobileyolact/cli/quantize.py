@@ -78,7 +78,7 @@ def quantize(
     ] = False,
     data: Annotated[
         list[Path] | None,
-        typer.Option(metavar="LABELS", help="COCO JSON to train on with --qat; repeatable."),
+        typer.Option(metavar="LABELS", help="COCO JSON whose pictures --qat trains on; repeatable."),
     ] = None,
     max_loss: Annotated[
         float | None,
