@@ -22,7 +22,7 @@ def picture(tmp_path: Path) -> Path:
 
 def test_one_of_our_models(picture: Path) -> None:
     before = dict(os.environ)
-    ballast = np.ones(60_000_000)  # 480 MB that are not the worker's
+    ballast = np.ones(40_000_000)  # 320 MB that are not the worker's
     with Worker(Subject("coco", zoo.resolve("coco")), picture, instances=7) as worker:
         assert worker.facts["instances"] == 7
         assert worker.facts["engine"].startswith("onnxruntime")
@@ -39,7 +39,7 @@ def test_one_of_our_models(picture: Path) -> None:
 
 
 def test_what_goes_wrong_in_the_process_is_said_here(
-    picture: Path, foreign_onnx: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    picture: Path, foreign_onnx: Callable[..., Path]
 ) -> None:
     path = foreign_onnx(("batch", 3, "height", "width"))
     with pytest.raises(OptionError, match="no fixed size"):

@@ -61,8 +61,9 @@ def test_ours_beside_those_of_others(
     assert "the network is timed alone" in result.stdout
 
 
-def test_the_first_part_of_the_output(run: Command, tmp_path: Path) -> None:
+def test_a_picture_of_the_user(run: Command) -> None:
     Image.new("RGB", (40, 30)).save("photo.png")
+    Path("numpy.py").write_text("a file of the user's that the processes must not import")
     result = run("coco", "--image", "photo.png", "--threads", "1, 1")
     assert result.exit_code == 0, result.output
     assert result.stdout.count("preprocess") == 1

@@ -16,7 +16,13 @@ from mobileyolact.export.graph import (
     Shuffle,
     Split,
 )
-from mobileyolact.export.quantized import Codes, QuantizedConv, QuantizedLayers, quantize_kernel
+from mobileyolact.export.quantized import (
+    SUM_FACTORS,
+    Codes,
+    QuantizedConv,
+    QuantizedLayers,
+    quantize_kernel,
+)
 
 
 def test_half_a_step_goes_to_the_even_code_and_nothing_beyond_the_range() -> None:
@@ -48,12 +54,21 @@ def test_two_products_fit_16_bits_and_no_bit_is_wasted() -> None:
     assert (limits[0], limits[-1]) == (64, 127)
 
 
-@pytest.mark.parametrize("factor", [1, 2])
-def test_a_sum_before_a_leaky_relu_gives_no_code_beyond_127(factor: int) -> None:
+@pytest.mark.parametrize("factor", SUM_FACTORS)
+def test_a_sum_before_a_leaky_relu_gives_no_code_beyond_127(factor: float) -> None:
     """One more, and the next layer's sums would not fit 16 bits."""
     conv = QuantizedConv(np.zeros((1, 1, 1, 1), np.int8), np.ones(1, np.float32), factor)
-    greatest = (255 - conv.sum_zero) * factor
-    assert 127 - factor < greatest <= 127
+    assert 127 - factor < (255 - conv.sum_zero) * factor <= 127
+    step = conv.sum_step(Codes(float(np.float32(0.3)), -50))
+    assert step == np.float32(step) == pytest.approx(0.3 * factor)
+
+
+@pytest.mark.parametrize("factor", SUM_FACTORS[1:])
+def test_no_byte_of_a_sum_lies_in_the_middle_between_two_codes(factor: float) -> None:
+    codes = np.arange(-255, 128) * factor
+    for slope in (1.0, 0.1):
+        below = slope * codes % 1
+        assert np.abs(below - 0.5).min() > 1e-5
 
 
 def test_a_kernel_has_a_step_for_each_output_channel() -> None:

@@ -22,6 +22,7 @@ from mobileyolact.export import torchscript_int8
 from mobileyolact.export.formats import INT8_EXPORTERS
 from mobileyolact.export.graph import Conv, Graph, Pads
 from mobileyolact.export.quantized import (
+    SUM_FACTORS,
     Codes,
     QuantizedConv,
     QuantizedLayers,
@@ -295,8 +296,8 @@ def test_pytorchs_state_is_put_back(make_contract: Any, tmp_path: Path) -> None:
         torch.backends.quantized.engine = before
 
 
-@pytest.mark.parametrize("factor", [1, 2])
-def test_a_leaky_relu_gives_a_code_the_same_place_wherever_it_stands(factor: int) -> None:
+@pytest.mark.parametrize("factor", SUM_FACTORS)
+def test_a_leaky_relu_gives_a_code_the_same_place_wherever_it_stands(factor: float) -> None:
     """Between two codes PyTorch rounds the last few of a tensor otherwise than those before."""
     rng = np.random.default_rng(3)
     conv = QuantizedConv(np.zeros((1, 1, 1, 1), np.int8), np.ones(1, np.float32), factor)
@@ -306,10 +307,10 @@ def test_a_leaky_relu_gives_a_code_the_same_place_wherever_it_stands(factor: int
     expected = np.rint(np.where(sums < 0, sums * slope, sums))
     with quantized_engine(ENGINES[0]):
         for _ in range(50):
-            step, zero = float(np.float32(np.exp(rng.uniform(-8, 1)))), int(rng.integers(39, 128))
+            step, zero = float(np.float32(np.exp(rng.uniform(-8, 1)))), int(rng.integers(65, 128))
             for codes in (np.repeat(linear, 64), linear[:255], linear[113:126]):
                 x = torch._make_per_tensor_quantized_tensor(
-                    torch.from_numpy(codes), step * factor, conv.sum_zero
+                    torch.from_numpy(codes), conv.sum_step(Codes(step, -zero)), conv.sum_zero
                 )
                 y = torch.ops.quantized.leaky_relu(x, slope, False, step, zero)
                 np.testing.assert_array_equal(y.int_repr().numpy() - float(zero), expected[codes])

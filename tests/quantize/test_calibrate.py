@@ -1,5 +1,6 @@
 """Pictures are looked at, and ranges are what was seen, clipped alike where a step is shared."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,15 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from mobileyolact.contract import ModelContract
+from mobileyolact.contract import ModelContract, Quantization
 from mobileyolact.errors import OptionError
-from mobileyolact.export.graph import Concat, Conv, Graph
+from mobileyolact.export.graph import Activation, Concat, Conv, Graph
+from mobileyolact.export.quantized import SUM_FACTORS, QuantizedConv, QuantizedLayers
 from mobileyolact.quantize import calibrate
-from mobileyolact.quantize.calibrate import evenly, observe, ranges_of
+from mobileyolact.quantize.calibrate import choose_sum_factors, evenly, observe, ranges_of
 from mobileyolact.quantize.execute import execute, stored_weights
 from mobileyolact.quantize.observe import Observer
+from mobileyolact.quantize.ptq import codes_for
 from mobileyolact.runtime.image import open_image
 from mobileyolact.runtime.preprocess import preprocess
 
@@ -111,3 +114,28 @@ def test_ranges_are_what_was_seen_within_the_reach_of_all_that_share_a_step() ->
     assert together["right"] == (-0.25, -together["left"][0])
     exact = ranges_of(GRAPH, {"left", "right"}, seen, "absmax")
     assert exact == {"stem": (-3, 4), "left": (-30, 0.5), "right": (-0.25, 60), "both": (-1, 60)}
+
+
+@pytest.mark.parametrize("mean", [1.0, 0.0, -1.5, -2.5, -4.0])
+def test_bytes_of_a_sum_are_worth_what_loses_least(mean: float) -> None:
+    sums = np.random.default_rng(0).normal(mean, 1, 200_000)
+    values = np.where(sums > 0, sums, 0.1 * sums)
+    codes = codes_for(values.min(), values.max())
+    observer = Observer()
+    observer.see("y", torch.from_numpy(values))
+
+    def error(factor: float) -> float:
+        conv = QuantizedConv(kernel, np.ones(1, np.float32), factor)
+        step, zero = conv.sum_step(codes), conv.sum_zero
+        bytes_ = np.rint(sums / step).clip(-zero, 255 - zero)
+        got = codes.step * np.rint(np.where(bytes_ > 0, bytes_, 0.1 * bytes_) * step / codes.step)
+        return float(np.square(got - values).mean())
+
+    kernel = np.zeros((1, 1, 1, 1), np.int8)
+    plain = dataclasses.replace(conv("y", "image", 3), activation=Activation("leaky_relu", 0.1))
+    graph = Graph((plain,), (3, 4, 4), ("y",))
+    convs = {"y": QuantizedConv(kernel, np.ones(1, np.float32))}
+    record = QuantizedLayers({"y": codes}, convs, Quantization("full", "ptq"))
+    chosen = choose_sum_factors(graph, record, {"y": observer}).convs["y"].sum_factor
+    assert error(chosen) < 1.1 * min(error(factor) for factor in SUM_FACTORS)
+    assert (chosen > 1) == (mean < 0)

@@ -26,7 +26,7 @@ from mobileyolact.export.graph import (
     Shuffle,
     Split,
 )
-from mobileyolact.export.quantized import QuantizedConv, QuantizedLayers
+from mobileyolact.export.quantized import SUM_FACTORS, QuantizedConv, QuantizedLayers
 from mobileyolact.export.torchscript_int8 import write_torchscript_int8
 from mobileyolact.export.trace import build_graph
 from mobileyolact.quantize.engines.torchscript import check, emulate, run_all
@@ -246,7 +246,7 @@ def test_every_layer_and_every_mixture_of_codes_and_floats(
         assert not [x for x, _ in found if x.differing]
 
 
-def test_sums_far_below_zero_are_nearer_in_bytes_of_two_steps(
+def test_sums_far_below_zero_are_nearer_in_bytes_of_larger_steps(
     make_contract: Callable[..., ModelContract], tmp_path: Path
 ) -> None:
     leaky = conv("c", "stem", 8, 8, "leaky_relu")
@@ -258,16 +258,15 @@ def test_sums_far_below_zero_are_nearer_in_bytes_of_two_steps(
     (exact,) = execute(graph, image, stored_weights(graph))
     for share in (0.5, 1.0):  # the former cuts off what is greatest
         record = quantize(graph, {"c"}, share)
-        assert record.convs["c"].sum_factor == 2
         noise = []
-        for factor in (1, 2):
+        for factor in SUM_FACTORS:
             layer = dataclasses.replace(record.convs["c"], sum_factor=factor)
             changed = dataclasses.replace(record, convs={"c": layer})
             write_torchscript_int8(graph, changed, make_contract(), tmp_path / "a")
-            assert not differing(graph, changed, tmp_path / "a", image.numpy())
+            assert not differing(graph, changed, tmp_path / "a", image.numpy()), factor
             output = run_all(graph, tmp_path / "a", image.numpy(), ENGINES[0])["y"]
             noise.append(float((output - exact).square().mean()))
-    assert noise[1] < 0.1 * noise[0]
+    assert SUM_FACTORS[0] == 1 and min(noise[1:]) < 0.1 * noise[0]
 
 
 @pytest.mark.slow

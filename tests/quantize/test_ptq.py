@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mobileyolact.contract import Quantization
-from mobileyolact.export.graph import Activation, Concat, Conv, Graph
+from mobileyolact.export.graph import Conv, Graph
 from mobileyolact.export.quantized import Codes, QuantizedConv, QuantizedLayers
 from mobileyolact.quantize.ptq import codes_for, quantize_layers
 
@@ -14,14 +14,13 @@ SUMMARY = Quantization("full", "ptq")
 def of_two(
     ranges: tuple[tuple[float, float], tuple[float, float]], weight: float = 1.0, bias: float = 0.0
 ) -> QuantizedLayers:
-    """A record of one integer convolution with leaky ReLU, its input and output in ``ranges``."""
+    """A record of one integer convolution, its input and output in ``ranges``."""
     layer = Conv(
         name="y",
         inputs=("image",),
         outputs=("y",),
         weight=np.full((1, 3, 1, 1), weight, np.float32),
         bias=np.array([bias], np.float32),
-        activation=Activation("leaky_relu", 0.1),
     )
     graph = Graph((layer,), (3, 4, 4), ("y",))
     return quantize_layers(graph, ["y"], {"image": ranges[0], "y": ranges[1]}, SUMMARY)
@@ -74,29 +73,3 @@ def test_a_bias_is_a_number_of_30_bits_in_units_of_the_sum(weight: float) -> Non
     units = record.tensors["image"].step * record.convs["y"].steps.astype(np.float64)
     assert np.abs(50 / units).max() < 2**29 * (1 + 1e-6)
     assert (record.convs["y"].weight.max() == 127) == (weight == 1)
-
-
-@pytest.mark.parametrize(("low", "factor"), [(-0.49, 1), (-0.51, 2), (-1.27, 2)])
-def test_sums_far_below_zero_get_bytes_of_two_steps(low: float, factor: int) -> None:
-    assert kernel((0.0, 1.0), (low, 1.27)).sum_factor == factor
-
-
-def test_what_counts_is_how_far_a_layer_reaches_and_not_its_neighbours() -> None:
-    """In a group that shares a step, another tensor may reach far below 0."""
-
-    def conv(name: str) -> Conv:
-        return Conv(
-            name=name,
-            inputs=("image",),
-            outputs=(name,),
-            weight=np.ones((1, 3, 1, 1), np.float32),
-            bias=np.zeros(1, np.float32),
-            activation=Activation("leaky_relu", 0.1),
-        )
-
-    both = Concat(name="both", inputs=("a", "b"), outputs=("both",), axis=0)
-    graph = Graph((conv("a"), conv("b"), both), (3, 4, 4), ("both",))
-    ranges = {"image": (0.0, 1.0), "a": (-1.0, 1.27), "b": (0.0, 1.0), "both": (-1.0, 1.27)}
-    record = quantize_layers(graph, ["a", "b"], ranges, SUMMARY)
-    assert record.tensors["a"] == record.tensors["b"] == codes_for(-1.0, 1.27)
-    assert [record.convs[name].sum_factor for name in "ab"] == [2, 1]

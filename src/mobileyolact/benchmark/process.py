@@ -1,10 +1,11 @@
-"""This side of a worker process."""
+"""A worker process as the one that started it sees it."""
 
 import json
 import os
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -88,7 +89,7 @@ class Worker:
             requests.write(json.dumps(request).encode() + b"\n")
             requests.flush()
             line = answers.readline()
-        except BrokenPipeError:
+        except OSError:
             pass  # it ended before it read: the line stays empty
         if not line:
             raise ModelError(f"running '{self.subject.name}' failed: {self._last_words()}")
@@ -113,7 +114,8 @@ class Worker:
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._printed):
             if stream is not None:
-                stream.close()
+                with suppress(OSError):  # what it did not live to read
+                    stream.close()
 
     def __enter__(self) -> "Worker":
         return self

@@ -78,7 +78,7 @@ def quantize(
     ] = False,
     data: Annotated[
         list[Path] | None,
-        typer.Option(metavar="LABELS", help="COCO JSON whose pictures --qat trains on; repeatable."),
+        typer.Option(metavar="LABELS", help="COCO JSON: the pictures of --qat; repeatable."),
     ] = None,
     max_loss: Annotated[
         float | None,

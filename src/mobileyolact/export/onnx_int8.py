@@ -94,7 +94,7 @@ class _Int8Writer(SmallWriter):
             self.quantize(f"{name}.sum", name, activation)
             return
         codes, conv = self.quantized.tensors[name], self.quantized.convs[layer.name]
-        linear, step = f"{name}.linear", codes.step * conv.sum_factor
+        linear, step = f"{name}.linear", conv.sum_step(codes)
         self.to_bytes(f"{name}.sum", codes_name(linear), step, conv.sum_zero)
         self.dequantize(codes_name(linear), linear, step, conv.sum_zero)
         self.activate(linear, f"{name}.float", activation)

@@ -23,6 +23,11 @@ from mobileyolact.export.graph import (
 )
 
 HIGH = 127
+
+# With factors that are a little greater than such round numbers, no byte of a sum lies exactly
+# between two codes, where one engine would round up and another down.
+SUM_FACTORS = (1.0, *(factor * (1 + 2**-13) for factor in (1.25, 1.5, 2.0, 3.0)))
+
 _PAIR = 2**15 - 1  # the sum of two products that AVX2 keeps in 16 bits before it adds further
 
 
@@ -67,17 +72,21 @@ class QuantizedConv:
     """An integer kernel: ``weight`` int8 (out, in / groups, h, w), ``steps`` float32 (out,).
 
     ONNX Runtime and PyTorch round the sum to bytes before a leaky ReLU. Such a byte is worth
-    ``sum_factor`` steps of the output: 1, or 2 where sums reach far below 0.
+    ``sum_factor`` steps of the output: 1, or one of ``SUM_FACTORS`` where sums reach far below 0.
     """
 
     weight: NDArray[np.int8]
     steps: NDArray[np.float32]
-    sum_factor: int = 1
+    sum_factor: float = 1.0
 
     @property
     def sum_zero(self) -> int:
         """The byte of 0 in the sum: up to code 127 comes out, the rest is for what lies below 0."""
-        return 255 - HIGH // self.sum_factor
+        return 255 - int(HIGH // self.sum_factor)
+
+    def sum_step(self, output: Codes) -> float:
+        """What a byte of the sum is worth, a float32 number; ``output`` is behind the ReLU."""
+        return float(np.float32(output.step * self.sum_factor))
 
     @property
     def values(self) -> NDArray[np.float32]:

@@ -57,7 +57,7 @@ class _IntegerConvolution(nn.Module):
             kernel, bias, [layer.stride] * 2, padding, [1, 1], layer.groups
         )
         self.activation, self.codes = layer.activation, codes
-        self.sum_step, self.sum_zero = codes.step * conv.sum_factor, conv.sum_zero
+        self.sum_step, self.sum_zero = conv.sum_step(codes), conv.sum_zero
 
     def forward(self, x: Tensor) -> Tensor:
         operators, codes, activation = torch.ops.quantized, self.codes, self.activation

@@ -31,7 +31,13 @@ from mobileyolact.model.network import MobileYolact
 from mobileyolact.model.weights import load_checkpoint
 from mobileyolact.quantize.agreement import check_agreement
 from mobileyolact.quantize.budget import within_loss
-from mobileyolact.quantize.calibrate import MOST_PICTURES, evenly, observe, ranges_of
+from mobileyolact.quantize.calibrate import (
+    MOST_PICTURES,
+    choose_sum_factors,
+    evenly,
+    observe,
+    ranges_of,
+)
 from mobileyolact.quantize.effects import PROXY, LayerEffect, layer_effects, plot
 from mobileyolact.quantize.engines import CHECKS, ncnn, onnx, torchscript  # noqa: F401
 from mobileyolact.quantize.equalize import equalized
@@ -234,7 +240,8 @@ def _record(
     keep_float: Collection[str] = (),
 ) -> QuantizedLayers:
     convs = choose_convs(graph, cast(Scope, summary.scope), keep_float)
-    return quantize_layers(graph, convs, ranges_of(graph, convs, seen, "mse"), summary)
+    record = quantize_layers(graph, convs, ranges_of(graph, convs, seen, "mse"), summary)
+    return choose_sum_factors(graph, record, seen)
 
 
 def kept_float(graph: Graph, format: str, depthwise: str) -> list[str]:

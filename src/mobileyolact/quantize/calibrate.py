@@ -2,14 +2,17 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mobileyolact.contract import ModelContract
 from mobileyolact.errors import OptionError
-from mobileyolact.export.graph import Graph
+from mobileyolact.export.graph import Conv, Graph
+from mobileyolact.export.quantized import SUM_FACTORS, Codes, QuantizedConv, QuantizedLayers
 from mobileyolact.quantize.execute import Touch, execute, stored_weights
 from mobileyolact.quantize.observe import Method, Observer, choose_reach
 from mobileyolact.quantize.ptq import Ranges
@@ -59,6 +62,35 @@ def evenly(pictures: Sequence[Path], most: int) -> list[Path]:
     """At most ``most`` of ``pictures``, evenly spread over them, in their order."""
     count = min(most, len(pictures))
     return [pictures[i * len(pictures) // count] for i in range(count)]
+
+
+def choose_sum_factors(
+    graph: Graph, record: QuantizedLayers, observers: Mapping[str, Observer]
+) -> QuantizedLayers:
+    """``record`` with the ``sum_factor`` of each leaky ReLU that loses less on what was seen."""
+    convs = dict(record.convs)
+    for layer in graph.layers:
+        if not isinstance(layer, Conv) or layer.name not in convs or layer.activation is None:
+            continue
+        if layer.activation.kind == "leaky_relu":
+            name, slope = layer.outputs[0], layer.activation.slope
+            choices = [replace(convs[layer.name], sum_factor=factor) for factor in SUM_FACTORS]
+            errors = [
+                _sum_error(observers[name], record.tensors[name], conv, slope) for conv in choices
+            ]
+            convs[layer.name] = choices[int(np.argmin(errors))]
+    return replace(record, convs=convs)
+
+
+def _sum_error(seen: Observer, codes: Codes, conv: QuantizedConv, slope: float) -> float:
+    """The squared error of the values behind a leaky ReLU, by rounding and cutting off its sum."""
+    values, step = seen.centres, conv.sum_step(codes)
+    least = -conv.sum_zero * step * slope
+    cut = (np.minimum(values - least, 0)) ** 2
+    # At factor 1 a sum above 0 is a code already; below 0 its rounding shrinks with the slope.
+    twice = step if conv.sum_factor > 1 else 0.0
+    rounded = np.where(values > 0, twice, step * slope) ** 2 / 12
+    return float(((cut + rounded) * seen.counts).sum())
 
 
 def ranges_of(

@@ -1,7 +1,6 @@
 """Post-training quantization: from ranges of tensors to ``QuantizedLayers``."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 
 import numpy as np
 
@@ -17,10 +16,6 @@ from mobileyolact.export.quantized import (
 from mobileyolact.quantize.sharing import shared_steps
 
 Ranges = Mapping[str, tuple[float, float]]
-
-# Codes that a leaky ReLU of slope 0.1 reaches below 0 where its sum, in bytes of the same step,
-# would be cut off so early that bytes of twice the step, half as fine, lose less (measured).
-_FAR_BELOW = 50
 
 
 def quantize_layers(
@@ -40,7 +35,7 @@ def quantize_layers(
         high = max(0.0, *(ranges[name][1] for name in group))
         tensors.update(dict.fromkeys(group, codes_for(low, high)))
     kernels = {
-        layer.name: _kernel(layer, tensors, ranges[layer.outputs[0]][0])
+        layer.name: _kernel(layer, tensors[layer.inputs[0]])
         for layer in graph.layers
         if isinstance(layer, Conv) and layer.name in convs
     }
@@ -53,12 +48,7 @@ def codes_for(low: float, high: float) -> Codes:
     return Codes(float(step), max(-HIGH, int(np.floor(low / step))))
 
 
-def _kernel(layer: Conv, tensors: Mapping[str, Codes], low: float) -> QuantizedConv:
-    """The kernel of ``layer``, whose output goes down to ``low``."""
-    source, target = tensors[layer.inputs[0]], tensors[layer.outputs[0]]
+def _kernel(layer: Conv, source: Codes) -> QuantizedConv:
     # A bias is a number of 32 bits in units of the sum; half of them are enough.
     least = (np.abs(layer.bias) / (source.step * 2**29)).astype(np.float32)
-    conv = quantize_kernel(layer.weight, source.weight_limit, least)
-    leaky = layer.activation is not None and layer.activation.kind == "leaky_relu"
-    far = leaky and low < -_FAR_BELOW * target.step
-    return replace(conv, sum_factor=2) if far else conv
+    return quantize_kernel(layer.weight, source.weight_limit, least)

@@ -46,7 +46,7 @@ def emulate_convolution(
     """QLinearConv, and what follows it: codes (in, h, w) of ``source`` to (out, h, w)."""
     sums = accumulate(layer, conv, codes) + integer_bias(layer, conv, source)[:, None, None]
     leaky = layer.activation is not None and layer.activation.kind == "leaky_relu"
-    step = np.float32(target.step * conv.sum_factor if leaky else target.step)
+    step = np.float32(conv.sum_step(target) if leaky else target.step)
     factors = np.float32(source.step) * conv.steps / step
     scaled = np.rint(sums.astype(np.float32) * factors[:, None, None])
     if layer.activation is None or not leaky:

@@ -159,7 +159,7 @@ def _integer(
     units = (np.float32(source.step) * conv.steps)[:, None, None]
     step, zero, slope = np.float32(to.step), to.zero_point, None
     if layer.activation is not None and layer.activation.kind == "leaky_relu":
-        step, zero = np.float32(to.step * conv.sum_factor), conv.sum_zero
+        step, zero = np.float32(conv.sum_step(to)), conv.sum_zero
         slope = layer.activation.slope * SLOPE_FACTOR
     if engine == "fbgemm":
         low = high = np.rint((sums.astype(np.float32) + bias / units) * (units / step))
