@@ -1,6 +1,10 @@
 """Embed a checkpoint as the zoo's `coco`: checkpoint, ONNX and ncnn, with what it reaches.
 
     python research/embed.py CHECKPOINT --val NAME=LABELS ... --pictures DIR
+    python research/embed.py NAME.int8.onnx
+
+The second embeds what `mobileyolact quantize coco` wrote as `coco-int8`, with the figures of the
+`.measured.json` beside it.
 
 Every mask is cut at a threshold of its own. What the model reaches on every VAL goes into its
 contract as provenance, and is printed as JSON.
@@ -9,18 +13,22 @@ contract as provenance, and is printed as JSON.
 import argparse
 import dataclasses
 import json
+from contextlib import closing
 from pathlib import Path
 
+import onnx
 import torch
 
 from mobileyolact import zoo
-from mobileyolact.contract import ModelContract
+from mobileyolact.contract import CONTRACT_KEY, ModelContract
 from mobileyolact.evaluate.evaluator import Evaluation, evaluate, evaluation_predictor
 from mobileyolact.export.artefact import export_artefacts
+from mobileyolact.files import write_beside
 from mobileyolact.labels.formats import read_labels
 from mobileyolact.model.backend import TorchBackend
 from mobileyolact.model.network import MobileYolact
 from mobileyolact.model.weights import load_checkpoint, save_checkpoint
+from mobileyolact.runtime.backends import open_backend
 
 # What is shown by default: on the calibration pictures four of five boxes above it are right
 # (precision 0.82, recall 0.31; at 0.35, the best F1, they are 0.64 and 0.42).
@@ -30,13 +38,17 @@ DATA_LICENCES = "see WEIGHTS.md: COCO annotations CC BY 4.0, pictures under thei
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--val", action="append", required=True, metavar="NAME=LABELS")
-    parser.add_argument("--pictures", type=Path, required=True)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--val", action="append", default=[], metavar="NAME=LABELS")
+    parser.add_argument("--pictures", type=Path)
     options = parser.parse_args()
+    if options.model.suffix == ".onnx":
+        return embed_int8(options.model)
+    if not options.val or options.pictures is None:
+        parser.error("a checkpoint needs --val and --pictures")
     torch.set_flush_denormal(True)
 
-    network, contract = load_checkpoint(options.checkpoint)
+    network, contract = load_checkpoint(options.model)
     contract = dataclasses.replace(contract, mask_threshold=None, score_threshold=SCORE_THRESHOLD)
     reached = {}
     for text in options.val:
@@ -50,6 +62,28 @@ def main() -> None:
     pictures = sorted(options.pictures.glob("*.jpg"))
     export_artefacts(target, target.parent, ["onnx", "ncnn"], pictures)
     print(json.dumps(reached, indent=2))
+
+
+def embed_int8(source: Path) -> None:
+    """Where it comes from is what `coco` says; what it reaches is what was measured on it."""
+    model = onnx.load(source)
+    contract = ModelContract.from_json(
+        {entry.key: entry.value for entry in model.metadata_props}[CONTRACT_KEY]
+    )
+    float_model, int8_model = zoo.list_models()
+    with closing(open_backend(float_model.path("onnx"))) as backend:
+        provenance = dict(backend.contract.provenance)
+    del provenance["reached"]
+    measured = json.loads(source.with_suffix(".onnx.measured.json").read_text("utf-8"))
+    figures = {name: round(measured["mask"][name]["quantized"], 4) for name in ("AP", "AP50")}
+    reached = {"val": {"images": measured["mask"]["images"], "mask": figures}}
+    contract = dataclasses.replace(contract, provenance={**provenance, "reached": reached})
+    onnx.helper.set_model_props(model, {CONTRACT_KEY: contract.to_json()})
+    target = int8_model.path("onnx")
+    target.parent.mkdir(exist_ok=True)
+    with write_beside(target) as beside:
+        beside.write_bytes(model.SerializeToString(deterministic=True))
+    print(target, target.stat().st_size, json.dumps(contract.provenance, indent=1))
 
 
 def measure(network: MobileYolact, contract: ModelContract, labels: Path) -> Evaluation:

@@ -37,6 +37,12 @@ def test_every_artefact_reaches_what_the_checkpoint_does(shared: Path) -> None:
     assert checkpoint["mask"]["AP50"] >= 0.395
 
 
+def test_int8_loses_next_to_nothing(shared: Path) -> None:
+    found = evaluated("coco-int8", shared / "data/coco-mini/val.json").to_json()["mask"]
+    assert found["AP"] >= 0.193
+    assert found["AP50"] >= 0.985 * 0.396
+
+
 def test_persons(shared: Path) -> None:
     found = evaluated("coco", shared / "data/coco-mini/val_person.json").to_json()
     mask, box = (found[kind]["per_class"]["person"]["AP50"] for kind in ("mask", "box"))
