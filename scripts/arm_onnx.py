@@ -3,8 +3,12 @@
 What is computed in float, such as the first convolution, has the last bits of its processor. A
 value in the middle between two codes may then become either, and everything behind it differs. So
 each layer is computed here again from the very codes that Arm read, of which Arm's must follow.
+
+Of what is computed with integers, sums alone differ: on Arm they are whole numbers of 32 bits (in
+``onnxruntime/core/mlas/lib/qladd.cpp``), while x86 adds floats.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,12 +34,29 @@ class Agreement:
 
 
 @dataclass(frozen=True)
+class Scale:
+    """What the codes of a tensor, bytes, stand for: step * (byte - zero_point)."""
+
+    step: float
+    zero_point: int
+
+
+@dataclass(frozen=True)
 class Rounding:
     """Codes that are rounded from the float tensor ``source`` of a layer computed in float."""
 
     source: str
-    step: float
-    zero_point: int
+    scale: Scale
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Codes that are the sum of the codes of two other tensors, ``names``, within ``bounds``."""
+
+    names: tuple[str, str]
+    sources: tuple[Scale, Scale]
+    target: Scale
+    bounds: tuple[int, int]
 
 
 class CodedModel:
@@ -46,16 +67,25 @@ class CodedModel:
         model = onnx.load(path)
         self.made = {name: node for node in model.graph.node for name in node.output}
         self.codes = [name for name in self.made if name.endswith(codes_name(""))]
-        scalars = {x.name: x for x in model.graph.initializer if not x.dims}
-        self.roundings = {}
+        self.scalars = {
+            x.name: numpy_helper.to_array(x).item() for x in model.graph.initializer if not x.dims
+        }
+        self.roundings: dict[str, Rounding] = {}
+        self.sums: dict[str, Sum] = {}
         for name in self.codes:
-            node = self.made[name]
+            node, bounds = self.made[name], (0, 255)
             if node.op_type == "Clip":
+                bounds = self.scalars[node.input[1]], self.scalars[node.input[2]]
                 node = self.made[node.input[0]]
-            if node.op_type != "QuantizeLinear" or self._is_integer(node.input[0]):
-                continue  # moved, or computed with integers
-            step, zero = (numpy_helper.to_array(scalars[name]).item() for name in node.input[1:])
-            self.roundings[name] = Rounding(node.input[0], step, zero)
+            if node.op_type != "QuantizeLinear":
+                continue  # moved only
+            source, scale = node.input[0], self._scale(node)
+            if not self._is_integer(source):
+                self.roundings[name] = Rounding(source, scale)
+            elif self.made[source].op_type == "Add":
+                first, second = (self.made[name] for name in self.made[source].input)
+                scales = self._scale(first), self._scale(second)
+                self.sums[name] = Sum((first.input[0], second.input[0]), scales, scale, bounds)
 
     def write_open(self, path: Path) -> None:
         """The same file with all codes among its outputs."""
@@ -88,20 +118,27 @@ class CodedModel:
     def compare(self, arm: Arrays, here: Arrays) -> Agreement:
         """Codes of Arm with those that the cut file gives here.
 
-        They must be equal, but for those that are rounded from floats: each of them must lie
-        within half a code of the float value, and ``TIE``.
+        They must be equal. But sums must be those of ``add_on_arm``, and each code that is rounded
+        from floats must lie within half a code of the float value, and ``TIE``.
         """
         ties = wrong = 0
         for name in self.codes:
             differing = arm[name] != here[name]
-            rounding = self.roundings.get(name)
-            if rounding is not None:
-                value = here[rounding.source] / rounding.step + rounding.zero_point
-                near = differing & (np.abs(value - arm[name]) <= 0.5 + TIE)
-                ties += int(np.count_nonzero(near))
-                differing &= ~near
-            wrong += int(np.count_nonzero(differing))
+            bad = differing
+            if name in self.roundings:
+                source, scale = self.roundings[name].source, self.roundings[name].scale
+                value = here[source] / scale.step + scale.zero_point
+                bad = differing & (np.abs(value - arm[name]) > 0.5 + TIE)
+            elif name in self.sums:
+                first, second = (arm[operand] for operand in self.sums[name].names)
+                bad = arm[name] != add_on_arm(self.sums[name], first, second)
+            ties += int(np.count_nonzero(differing & ~bad))
+            wrong += int(np.count_nonzero(bad))
         return Agreement(sum(arm[name].size for name in self.codes), ties, wrong)
+
+    def _scale(self, node: onnx.NodeProto) -> Scale:
+        """Of a QuantizeLinear or DequantizeLinear."""
+        return Scale(self.scalars[node.input[1]], self.scalars[node.input[2]])
 
     def _is_integer(self, tensor: str) -> bool:
         """Whether ONNX Runtime computes it from bytes alone, as QLinearConv and the like."""
@@ -110,6 +147,25 @@ class CodedModel:
             name in self.made and self.made[name].op_type == "DequantizeLinear"
             for name in node.input
         )
+
+
+def add_on_arm(added: Sum, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The bytes of QLinearAdd on Arm, of bytes of any shape.
+
+    The larger of the two ratios of steps becomes a number of 22 bits, halves are rounded away
+    from 0. It does so for ratios between 2^-14 and 2^8, others it would add as floats.
+    """
+    ratios = [np.float32(x.step) / np.float32(added.target.step) for x in added.sources]
+    shift = 22 - math.frexp(max(ratios))[1]
+    assert 13 <= shift <= 31, "steps of one magnitude"
+    total = np.zeros(first.shape, np.int64)
+    for x, ratio, source in zip((first, second), ratios, added.sources, strict=True):
+        factor = int(np.rint(ratio * np.float32(2**shift)))
+        total += (x.astype(np.int64) - source.zero_point) * factor
+    rounded = (total - (total < 0) + 2 ** (shift - 1)) >> shift
+    low, high = added.bounds
+    codes: np.ndarray = np.clip(rounded + added.target.zero_point, low, high).astype(np.uint8)
+    return codes
 
 
 def given(name: str) -> str:

@@ -34,7 +34,7 @@ def test_every_command_says_what_it_does(command: str, runner: CliRunner) -> Non
 def test_the_command_is_installed() -> None:
     command = Path(sys.executable).with_name("mobileyolact")
     done = subprocess.run([command, "models", "--json"], capture_output=True, text=True, check=True)
-    assert [model["name"] for model in json.loads(done.stdout)] == ["coco"]
+    assert [model["name"] for model in json.loads(done.stdout)] == ["coco", "coco-int8"]
 
 
 @pytest.mark.parametrize(

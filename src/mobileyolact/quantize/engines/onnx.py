@@ -2,7 +2,8 @@
 
 The formulas are those of its kernels (``onnxruntime/core/mlas/lib``: ``quantize.cpp`` and
 ``qladd.cpp``; ``contrib_ops/cpu/quantization/qlinear_lookup_table.cc``), each in float32. They
-are the same wherever integer sums do not saturate, which ``Codes.weight_limit`` takes care of.
+are the same wherever integer sums do not saturate, which ``Codes.weight_limit`` takes care of,
+but for QLinearAdd, which on Arm adds whole numbers.
 """
 
 from collections.abc import Mapping
