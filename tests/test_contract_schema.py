@@ -147,9 +147,10 @@ def test_the_schema_refuses_wrong_values(
 def test_embedded_models_carry_a_valid_contract(model: zoo.ZooModel) -> None:
     if not zoo.ASSETS.is_dir() or not any(zoo.ASSETS.rglob("*.*")):
         pytest.skip("no weights are embedded yet")
-    texts = [model.files("ncnn")[-1].read_text(encoding="utf-8")]
     session = onnxruntime.InferenceSession(model.path("onnx"))
-    texts.append(session.get_modelmeta().custom_metadata_map["mobileyolact.contract"])
+    texts = [session.get_modelmeta().custom_metadata_map["mobileyolact.contract"]]
+    if "ncnn" in model.embedded:
+        texts.append(model.files("ncnn")[-1].read_text(encoding="utf-8"))
     for text in texts:
         jsonschema.validate(json.loads(text), SCHEMA)
-    assert ModelContract.from_json(texts[0]) == ModelContract.from_json(texts[1])
+    assert len({ModelContract.from_json(text).to_json() for text in texts}) == 1

@@ -168,7 +168,9 @@ def noise(graph: Graph, path: Path, image: Array) -> float:
     """What the file adds to the float output, as a share of its power."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
     (result,) = session.run(["out"], {"image": image})
     with torch.inference_mode():
         (expected,) = execute(graph, torch.from_numpy(image), stored_weights(graph))
