@@ -20,7 +20,7 @@ ROUNDS = 20
 DEFAULT_SIZE = (1280, 720)
 _PICTURES = 4  # of one model before the next one's turn
 _WARM_UP = 5
-_APART = 20
+_APART = 8
 # Threads of OpenMP look for work for some milliseconds after each call, on cores that the next
 # model needs.
 _PAUSE = 0.02  # seconds
