@@ -66,7 +66,10 @@ def emulate_sum(
     zero = np.float32(target.zero_point)
     fixed = zero - (ratios[0] * zeros[0] + ratios[1] * zeros[1])
     first, second = (q + z for q, z in zip(codes, zeros, strict=True))
-    scaled = np.rint(first * ratios[0] + (second * ratios[1] + fixed))
+    # It multiplies and adds with one rounding, which float64 has room to do.
+    half = (second * np.float64(ratios[1]) + np.float64(fixed)).astype(np.float32)
+    whole = (first * np.float64(ratios[0]) + half).astype(np.float32)
+    scaled = np.rint(whole)
     return (scaled - zero).clip(target.low, HIGH).astype(np.int8)
 
 
