@@ -25,7 +25,7 @@ class Given:
     def __init__(self, rois: list[Roi]) -> None:
         self.rois = rois
 
-    def roi(self, row: int, box: Any) -> Roi:
+    def roi(self, row: int) -> Roi:
         return self.rois[row]
 
 

@@ -17,19 +17,19 @@ CLASSES = tuple(ClassInfo(i, name, i) for i, name in enumerate(("person", "dog",
 class Full:
     """Masks that fill their boxes, or that are empty for rows in ``empty``."""
 
-    def __init__(self, *empty):
-        self.empty = empty
+    def __init__(self, boxes, empty=()):
+        self.boxes, self.empty = boxes, empty
 
-    def roi(self, row, box):
-        x1, y1, x2, y2 = box.astype(int).tolist()
+    def roi(self, row):
+        x1, y1, x2, y2 = self.boxes[row].astype(int).tolist()
         return Roi(x1, y1, np.full((y2 - y1, x2 - x1), row not in self.empty))
 
 
-def instances(boxes, classes, height, width, masks=None):
+def instances(boxes, classes, height, width, masks=None, empty=()):
     boxes = np.float32(boxes).reshape(-1, 4)
     scores = np.linspace(1, 0.5, len(boxes), dtype=np.float32)
     labels = np.array(classes, dtype=np.intp)
-    return Instances(boxes, scores, labels, CLASSES, height, width, masks or Full())
+    return Instances(boxes, scores, labels, CLASSES, height, width, masks or Full(boxes, empty))
 
 
 GREY = np.full((300, 400, 3), 100, dtype=np.uint8)
@@ -84,7 +84,7 @@ def test_drawing_into_the_picture_itself_a_few_rows_at_a_time(monkeypatch):
 
 def test_holes_have_an_outline_too():
     class Ring:
-        def roi(self, row, box):
+        def roi(self, row):
             return Roi(100, 100, np.pad(np.zeros((60, 60), bool), 40, constant_values=True))
 
     found = instances([[100, 100, 240, 240]], [0], 300, 400, Ring())
@@ -94,7 +94,7 @@ def test_holes_have_an_outline_too():
 
 
 def test_an_instance_without_a_mask_shows_its_box():
-    drawn = draw(GREY, instances([[100, 100, 200, 200]], [1], 300, 400, Full(0)))
+    drawn = draw(GREY, instances([[100, 100, 200, 200]], [1], 300, 400, empty=[0]))
     assert (drawn[120:180, 120:180] == 100).all()
     assert np.abs(drawn[150, 98:102].astype(int) - PALETTE[0]).sum(axis=1).min() < 200
     assert np.array_equal(draw(GREY, instances([], [], 300, 400)), GREY)

@@ -27,8 +27,8 @@ CORNERS = ((2, 1), (10, 7), (0, 0), (17, 9))
 class Given:
     """Masks that were made before."""
 
-    def roi(self, row, box):
-        return Roi(int(box[0]), int(box[1]), BITMAPS[row])
+    def roi(self, row):
+        return Roi(*CORNERS[row], BITMAPS[row])
 
 
 @pytest.fixture

@@ -28,9 +28,8 @@ def pixel_centres(placement):
     return x[None], y[:, None]
 
 
-def whole_mask(masks, placement):
-    box = np.array([0, 0, placement.image_width, placement.image_height], dtype=np.float32)
-    return masks.roi(0, box).bitmap
+def whole_picture(placement):
+    return np.float32([[0, 0, placement.image_width, placement.image_height]])
 
 
 @given(RESIZES, SIDES, SIDES, st.floats(0, 2 * np.pi), st.floats(-8, 8))
@@ -48,11 +47,16 @@ def test_the_edge_of_a_half_plane_falls_on_the_right_pixels(
 
     prototypes = np.stack([distance(*cell_centres(contract)), np.ones((8, 16))])
     masks = PrototypeMasks(
-        np.array([[1, 0]], dtype=np.float32), np.float32(prototypes), contract, placement, 0.0
+        whole_picture(placement),
+        np.float32([[1, 0]]),
+        np.float32(prototypes),
+        contract,
+        placement,
+        0,
     )
     expected = distance(*pixel_centres(placement))
     clear = np.abs(expected) > 1e-4
-    assert np.array_equal(whole_mask(masks, placement)[clear], expected[clear] > 0)
+    assert np.array_equal(masks.roi(0).bitmap[clear], expected[clear] > 0)
 
 
 @pytest.mark.parametrize("resize", ["stretch", "letterbox"])
@@ -64,13 +68,14 @@ def test_a_circle_keeps_its_place_and_size_in_the_picture(make_contract, resize)
     image_y = (y - placement.offset_y) / placement.scale_y
     logits = 300 - np.hypot(image_x - 700, image_y - 500)
     masks = PrototypeMasks(
-        np.array([[1, 0]], dtype=np.float32),
+        whole_picture(placement),
+        np.float32([[1, 0]]),
         np.float32([logits, logits]),
         contract,
         placement,
         0.0,
     )
-    rows, columns = np.nonzero(whole_mask(masks, placement))
+    rows, columns = np.nonzero(masks.roi(0).bitmap)
     assert np.mean(columns + 0.5) == pytest.approx(700, abs=0.05)
     assert np.mean(rows + 0.5) == pytest.approx(500, abs=0.05)
     # The chords of a bilinear surface lie just inside the circle.
@@ -102,11 +107,12 @@ def test_any_box_agrees_with_bilinear_resampling_of_the_whole_picture(
     placement = place(contract, height, width)
     prototypes = random.normal(size=(2, 8, 16)).astype(np.float32)
     coefficients = random.normal(size=(3, 2)).astype(np.float32)
-    masks = PrototypeMasks(coefficients, prototypes, contract, placement, 0.2)
     box = random.uniform(0, 1, 4) * (width, height, width, height)
     box = np.float32([*np.minimum(box[:2], box[2:]), *np.maximum(box[:2], box[2:])])
 
-    roi = masks.roi(1, box)
+    boxes = np.stack([np.zeros(4, np.float32), box, box])
+    masks = PrototypeMasks(boxes, coefficients, prototypes, contract, placement, 0.2)
+    roi = masks.roi(1)
     drawn = np.zeros((height, width), dtype=bool)
     rows, columns = roi.bitmap.shape
     drawn[roi.y : roi.y + rows, roi.x : roi.x + columns] = roi.bitmap
@@ -117,7 +123,7 @@ def test_any_box_agrees_with_bilinear_resampling_of_the_whole_picture(
     inside = (x >= box[0]) & (x < box[2]) & (y >= box[1]) & (y < box[3])
     clear = np.abs(expected) > 1e-4
     assert np.array_equal(drawn[clear], (inside & (expected > 0))[clear])
-    again = masks.roi(1, box)
+    again = masks.roi(1)
     assert (again.x, again.y) == (roi.x, roi.y)
     assert np.array_equal(again.bitmap, roi.bitmap)
 
@@ -125,26 +131,46 @@ def test_any_box_agrees_with_bilinear_resampling_of_the_whole_picture(
 def test_a_box_between_pixel_centres_has_an_empty_mask(make_contract):
     contract = make_contract()
     masks = PrototypeMasks(
+        np.float32([[3.6, 1, 4.4, 9]]),
         np.ones((1, 2), dtype=np.float32),
         np.ones((2, 8, 16), dtype=np.float32),
         contract,
         place(contract, 32, 64),
         0.0,
     )
-    assert masks.roi(0, np.float32([3.6, 1, 4.4, 9])).bitmap.shape == (8, 0)
+    assert masks.roi(0).bitmap.shape == (8, 0)
 
 
 def test_masks_beyond_the_cache_are_made_anew(make_contract, monkeypatch):
     monkeypatch.setattr("mobileyolact.runtime.masks._CACHE_BYTES", 64 * 32 // 8)
     contract = make_contract()
     masks = PrototypeMasks(
+        np.float32([[0, 0, 64, 32]] * 2),
         np.float32([[1, 0], [0, 1]]),
         np.random.default_rng(0).normal(size=(2, 8, 16)).astype(np.float32),
         contract,
         place(contract, 32, 64),
         0.0,
     )
-    box = np.float32([0, 0, 64, 32])
-    first = [masks.roi(row, box).bitmap for row in (0, 1)]
+    first = [masks.roi(row).bitmap for row in (0, 1)]
     assert len(masks._cache) == 1
-    assert all(np.array_equal(masks.roi(row, box).bitmap, first[row]) for row in (0, 1))
+    assert all(np.array_equal(masks.roi(row).bitmap, first[row]) for row in (0, 1))
+
+
+def test_masks_made_together_are_those_made_alone(make_contract):
+    """More than one batch, each with a threshold of its own, in any order of asking."""
+    random = np.random.default_rng(5)
+    contract = make_contract()
+    placement = place(contract, 90, 130)
+    corners = np.sort(random.uniform(0, 1, (150, 2, 2)), axis=1) * (130, 90)
+    boxes = corners.reshape(-1, 4).astype(np.float32)
+    boxes[7] = (129.7, 3, 130, 80)  # no pixel's centre is inside
+    prototypes = random.normal(size=(2, 8, 16)).astype(np.float32)
+    coefficients = random.normal(size=(150, 2)).astype(np.float32)
+    together = PrototypeMasks(boxes, coefficients, prototypes, contract, placement, None)
+    for i in (149, 0, 7, 128, 3):
+        row = slice(i, i + 1)
+        alone = PrototypeMasks(boxes[row], coefficients[row], prototypes, contract, placement, None)
+        a, b = together.roi(i), alone.roi(0)
+        assert (a.x, a.y, a.bitmap.shape) == (b.x, b.y, b.bitmap.shape)
+        assert np.count_nonzero(a.bitmap != b.bitmap) <= 0.01 * a.bitmap.size

@@ -13,10 +13,14 @@ def intersection_and_union(a: Boxes, b: Boxes) -> tuple[Matrix, Matrix]:
     """Areas (N, M) that boxes (N, 4) and (M, 4) xyxy have in common and together, in float64."""
     ax1, ay1, ax2, ay2 = a.astype(np.float64).T[:, :, None]
     bx1, by1, bx2, by2 = b.astype(np.float64).T[:, None, :]
-    width = np.minimum(ax2, bx2) - np.maximum(ax1, bx1)
-    height = np.minimum(ay2, by2) - np.maximum(ay1, by1)
-    intersection = np.maximum(width, 0) * np.maximum(height, 0)
-    union = (ax2 - ax1) * (ay2 - ay1) + (bx2 - bx1) * (by2 - by1) - intersection
+    width = np.minimum(ax2, bx2)
+    width -= np.maximum(ax1, bx1)
+    height = np.minimum(ay2, by2)
+    height -= np.maximum(ay1, by1)
+    intersection = np.maximum(width, 0, out=width)
+    intersection *= np.maximum(height, 0, out=height)
+    union = (ax2 - ax1) * (ay2 - ay1) + (bx2 - bx1) * (by2 - by1)
+    union -= intersection
     return intersection, union
 
 

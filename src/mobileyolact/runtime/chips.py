@@ -106,13 +106,13 @@ def _place(
     heights = [chip.top - rows - gap, chip.top + gap, (chip.top + chip.bottom - rows) / 2]
     heights += [chip.bottom - rows - gap, chip.bottom + gap]
     best, least = None, rows * columns / 8
+    left, top, right, bottom = np.array(taken, dtype=np.intp).reshape(-1, 4).T
     for wanted in heights:
         x = min(max(round(chip.centre - columns / 2), 0), canvas.shape[1] - columns)
         y = min(max(round(wanted), 0), canvas.shape[0] - rows)
-        covered = sum(
-            max(0, min(x + columns, x2) - max(x, x1)) * max(0, min(y + rows, y2) - max(y, y1))
-            for x1, y1, x2, y2 in taken
-        )
+        width = np.minimum(right, x + columns) - np.maximum(left, x)
+        height = np.minimum(bottom, y + rows) - np.maximum(top, y)
+        covered = int((np.maximum(width, 0) * np.maximum(height, 0)).sum())
         if covered < least:
             best, least = (x, y), covered
     return best

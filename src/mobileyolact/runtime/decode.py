@@ -61,6 +61,10 @@ def decode_anchors(offsets: FloatArray, anchors: FloatArray) -> FloatArray:
 
 def _expectation(logits: FloatArray) -> FloatArray:
     """The mean bin index under the softmax over the last axis."""
-    weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    bins = np.arange(logits.shape[-1], dtype=np.float32)
-    return np.asarray(weights @ bins / weights.sum(axis=-1))
+    count = logits.shape[-1]
+    # Bins first: numpy reduces a short last axis one number at a time.
+    weights = np.ascontiguousarray(logits.reshape(-1, count).T)
+    weights -= weights.max(axis=0)
+    np.exp(weights, out=weights)
+    sums = np.stack([np.arange(count), np.ones(count)]).astype(np.float32) @ weights
+    return np.asarray((sums[0] / sums[1]).reshape(logits.shape[:-1]))

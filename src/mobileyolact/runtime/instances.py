@@ -102,7 +102,7 @@ class Instances:
 
     def roi(self, i: int) -> Roi:
         """The mask of instance ``i`` as a bitmap that covers its box."""
-        return self.masks.roi(i if self.rows is None else int(self.rows[i]), self.boxes[i])
+        return self.masks.roi(i if self.rows is None else int(self.rows[i]))
 
     def dense(self) -> BoolArray:
         """All masks (N, height, width): N bytes for each pixel of the picture."""

@@ -43,7 +43,8 @@ class PostprocessOptions:
         nms: ``exact`` greedy suppression, or ``fast`` as in the YOLACT paper.
         nms_threshold: two boxes of a class that overlap by more are one instance, 0..1.
         mask_threshold: probability above which a pixel belongs to a mask, 0..1; ``None`` chooses
-            one for each mask, see ``masks.dice_threshold``.
+            one for each mask, see
+            ``thresholds.dice_thresholds``.
         max_detections: at most so many instances, best first.
         max_candidates: at most so many (cell, class) pairs are decoded, best first.
     """
@@ -122,7 +123,9 @@ def postprocess(
     if contract.coefficient_activation == "tanh":
         coefficients = np.tanh(coefficients)
     threshold = None if options.mask_threshold is None else logit(options.mask_threshold)
-    masks = PrototypeMasks(coefficients, raw.prototypes[0], contract, placement, threshold)
+    masks = PrototypeMasks(
+        boxes[kept], coefficients, raw.prototypes[0], contract, placement, threshold
+    )
     return Instances(
         boxes=boxes[kept],
         scores=as_score(ranks[kept]),

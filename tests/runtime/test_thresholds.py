@@ -3,7 +3,11 @@
 import numpy as np
 import pytest
 
-from mobileyolact.runtime.masks import LOWEST_DICE_THRESHOLD, dice_threshold
+from mobileyolact.runtime.thresholds import LOWEST_DICE_THRESHOLD, dice_thresholds
+
+
+def dice_threshold(p: np.ndarray, w: np.ndarray) -> float:
+    return float(dice_thresholds(p.ravel(), w.ravel(), np.array([0]))[0])
 
 
 def expected_dice(p: np.ndarray, w: np.ndarray, threshold: float) -> float:
@@ -32,5 +36,18 @@ def test_a_sure_mask_is_cut_in_the_middle_and_a_doubtful_one_lower() -> None:
 
 def test_what_is_hardly_there_is_not_filled() -> None:
     faint = np.full(16, 0.05, np.float32)
-    assert dice_threshold(faint, np.ones(16, np.float32)) == LOWEST_DICE_THRESHOLD
-    assert dice_threshold(faint[:0], faint[:0]) == LOWEST_DICE_THRESHOLD
+    assert dice_threshold(faint, np.ones(16, np.float32)) == np.float32(LOWEST_DICE_THRESHOLD)
+    nothing = np.zeros(16, np.float32)
+    assert dice_threshold(faint, nothing) == np.float32(LOWEST_DICE_THRESHOLD)
+
+
+def test_each_mask_has_a_threshold_of_its_own() -> None:
+    random = np.random.default_rng(3)
+    masks = [
+        random.beta(0.5, b, size).astype(np.float32) for b, size in ((0.4, 90), (2, 1), (1, 7))
+    ]
+    weights = [random.uniform(0.1, 1, len(p)).astype(np.float32) for p in masks]
+    starts = np.array([0, 90, 91])
+    together = dice_thresholds(np.concatenate(masks), np.concatenate(weights), starts)
+    alone = [dice_threshold(p, w) for p, w in zip(masks, weights, strict=True)]
+    assert together == pytest.approx(alone, rel=1e-6)
