@@ -203,6 +203,7 @@ def shortened(content: dict[str, Any]) -> dict[str, Any]:
 
 def timed(network: Any, contract: ModelContract, picture: Path) -> dict[str, Any] | None:
     """Median milliseconds of the network as ONNX on one thread, if a core is free for it."""
+    from mobileyolact.export.faster import faster
     from mobileyolact.export.onnx import write_onnx
     from mobileyolact.export.trace import build_graph
 
@@ -212,7 +213,7 @@ def timed(network: Any, contract: ModelContract, picture: Path) -> dict[str, Any
         return None
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "timed.onnx"
-        write_onnx(build_graph(network, contract), contract, path)
+        write_onnx(faster(build_graph(network, contract)), contract, path)
         backend = open_backend(path, None, 1)
     tensor, _ = preprocess(open_image(picture), contract)
     times = []

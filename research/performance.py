@@ -3,9 +3,10 @@
     python research/performance.py --pictures DIR [--s-320 CKPT] [--out DIR] [--rounds N] [--anyway]
 
 DIR has pictures to calibrate on. Files are made in a temporary folder; figures go to
-research/performance, one JSON file a network and one for postprocessing, and `make docs` makes the
-page of them. Before each measurement it waits until the machine has nothing else to do, as long as
-a quarter of an hour; --anyway measures at once, which is for trying this script alone.
+research/performance, one JSON file a network, one for phones and one for postprocessing, and
+`make docs` makes the page of them. Before each measurement it waits until the machine has nothing
+else to do, as long as a quarter of an hour; --anyway measures at once, which is for trying this
+script alone.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from performance_page import FOLDER, POSTPROCESS
+from performance_projection import PROJECTION, measure_projection
 
 from mobileyolact import zoo
 from mobileyolact.benchmark.device import BUSY, describe_device
@@ -79,6 +81,10 @@ def main() -> None:
             for network in networks:
                 record = measure(network, made[network.name], options.rounds, ready)
                 write(options.out / f"{network.name}.json", record)
+            ready()
+            print("== phones: estimate", flush=True)
+            plain = {name: ncnn_file(files) for name, files in made.items()}
+            write(options.out / PROJECTION, measure_projection(plain))
         write(options.out / POSTPROCESS, measure_postprocess(options.rounds, ready))
     except (MobileYolactError, OSError) as error:
         sys.exit(f"error: {error}")
@@ -149,6 +155,10 @@ def measure_postprocess(rounds: int, ready: Callable[[], None]) -> dict[str, Any
         for result in results
     ]
     return {"name": "postprocess", **origin(results[0], rounds), "rows": rows}
+
+
+def ncnn_file(files: Sequence[File]) -> Path:
+    return next(f.path for f in files if (f.engine, f.precision) == ("ncnn", "float"))
 
 
 def figures(model: Measured) -> dict[str, Any]:

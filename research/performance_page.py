@@ -4,6 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from performance_projection import PROJECTION, section
+from performance_tried import TRIED
+
 HERE = Path(__file__).parent
 FOLDER = HERE / "performance"
 POSTPROCESS = "postprocess.json"
@@ -73,10 +76,15 @@ made. *Decode* is the picture as a JPEG, *draw* the picture with its masks and l
 def page(folder: Path = FOLDER) -> str:
     """The whole page; a section for each file that is there."""
     records = {p.name: json.loads(p.read_text(encoding="utf-8")) for p in folder.glob("*.json")}
-    networks = [records[name] for name in sorted(records) if name != POSTPROCESS]
+    apart = (POSTPROCESS, PROJECTION)
+    networks = [records[name] for name in sorted(records) if name not in apart]
     parts = [_HEAD, *map(_network, networks)]
+    if PROJECTION in records:
+        record = records[PROJECTION]
+        parts.append(f"{section(record)}\n{_origin(record)}\n")
     if POSTPROCESS in records:
         parts.append(_postprocess(records[POSTPROCESS]))
+    parts.append(TRIED)
     if not records:
         parts.append("\nNothing has been measured yet.\n")
     return "".join(parts)

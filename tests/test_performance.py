@@ -26,7 +26,12 @@ DEVICE = {
 def research(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.syspath_prepend(RESEARCH)
     yield
-    for name in ("performance", "performance_page"):
+    for name in (
+        "performance",
+        "performance_page",
+        "performance_projection",
+        "performance_tried",
+    ):
         sys.modules.pop(name, None)
 
 
@@ -61,6 +66,26 @@ def row(engine: str, precision: str, network: float) -> dict[str, Any]:
 def record(*rows: dict[str, Any], **more: Any) -> str:
     about = {"name": "n-416", "date": "2026-01-02", "device": DEVICE, "rounds": 1, "rows": rows}
     return json.dumps({**about, **more})
+
+
+def test_estimates_on_phones(page: ModuleType, tmp_path: Path) -> None:
+    errors = {"count": 158, "median": 0.09, "p90": 0.28, "low": 0.76, "high": 1.338}
+    estimate = {"device": "Galaxy S20", "threads": 4, "interpolated": False}
+    estimate |= {"ms": 20.0, "low_ms": 16.0, "high_ms": 25.0}
+    estimate |= {"fps": 50.0, "low_fps": 40.0, "high_fps": 62.5}
+    models = [{"name": name, "devices": [estimate]} for name in ("n-416", "n-320")]
+    keys = ("all", "full tables", "short tables")
+    about = {"left_out": dict.fromkeys(keys, errors), "models": models}
+    (tmp_path / "projection.json").write_text(record(**about))
+    text = page.page(tmp_path)
+    cells = "20.0 (16.0 - 25.0) | 50 (40 - 62)"
+    assert "| | threads | n-416 ms | FPS | n-320 ms | FPS |\n|---|---|---|---|---|---|\n" in text
+    assert f"| Galaxy S20 | 4 | {cells} | {cells} |" in text
+    assert "| many families | 158 | 9% | 28% | 0.76 - 1.34 |" in text
+    source = "PaddlePaddle/PaddleDetection configs/picodet/README_en.md @ 084e537bc217"
+    assert f"- {source}: Snapdragon 865\n" in text
+    assert "2026-01-02, Some CPU (avx2)" in text
+    assert "Nothing has been measured" not in text
 
 
 def test_networks_are_compared_within_an_engine(page: ModuleType, tmp_path: Path) -> None:

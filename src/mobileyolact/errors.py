@@ -4,12 +4,13 @@ Each message is one sentence for a person: what is wrong, where, and what to do.
 The command line prints it after ``error:`` and exits with ``exit_code``.
 """
 
-import difflib
 from collections.abc import Iterable
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """The end of a sentence that says which of the ``known`` names is most like ``name``."""
+    import difflib  # only mistakes need it
+
     found = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
     return f"; the nearest one is '{found[0]}'" if found else ""
 

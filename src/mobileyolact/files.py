@@ -2,7 +2,6 @@
 
 import errno
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,7 +28,7 @@ def write_beside(path: str | Path) -> Iterator[Path]:
     if target.exists() and not target.is_file():
         raise OptionError(f"{path} exists and is not a regular file; choose another output name")
     # The name is cut because file systems allow 255 bytes, of which the target may use all.
-    temporary = target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}.part")
+    temporary = target.with_name(f".{target.name[:40]}.{os.urandom(4).hex()}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

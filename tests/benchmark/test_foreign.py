@@ -98,3 +98,7 @@ def test_all_files_of_a_model_count(foreign_ncnn: Write, foreign_onnx: Write) ->
     path = foreign_onnx()
     Path(f"{path}.data").touch()
     assert Subject("other", path).files == (path, Path(f"{path}.data"))
+
+
+def test_ncnn_counts_the_values_that_layers_read_and_write(foreign_ncnn: Write) -> None:
+    assert ForeignNcnn(foreign_ncnn(), 1, None).values() == (3 + 4) * 64 * 32

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mobileyolact import zoo
-from mobileyolact.benchmark.process import Worker
+from mobileyolact.benchmark.process import NetworksWorker, Worker
 from mobileyolact.benchmark.subject import Subject
 from mobileyolact.errors import ModelError, OptionError
 
@@ -50,3 +50,15 @@ def test_what_goes_wrong_in_the_process_is_said_here(
         worker._process.kill()
         with pytest.raises(ModelError, match="ended its process by signal 9"):
             worker.time(1)
+
+
+def test_networks_in_turn(foreign_ncnn: Callable[..., Path]) -> None:
+    open_size = foreign_ncnn("", name="a.param")
+    networks = [(open_size, (8, 8)), (foreign_ncnn(), None)]
+    with NetworksWorker(networks) as worker:
+        assert worker.values == [7 * 8 * 8, 7 * 64 * 32]
+        times = worker.time()
+    assert len(times) == 2
+    assert min(times) > 0
+    with pytest.raises(OptionError, match="no fixed size"):
+        NetworksWorker([(open_size, None)])

@@ -9,7 +9,10 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from mobileyolact.benchmark import projecting
 from mobileyolact.benchmark.device import Device
+from mobileyolact.benchmark.projecting import Network
+from mobileyolact.benchmark.projection import Errors, Estimate, Host, Projection
 from mobileyolact.benchmark.results import STAGES, Benchmark, Measured, Spread
 from mobileyolact.cli import app
 from mobileyolact.cli.benchmark_tables import show
@@ -155,3 +158,45 @@ def test_a_checkpoint_takes_threads(run: Command, checkpoint: Path) -> None:
     result = run(checkpoint.name, "--threads", 1, "--image-size", "64x48")
     assert result.exit_code == 0, result.output
     assert "tiny.safetensors: PyTorch" in result.stdout
+
+
+def test_times_on_phones(
+    run: Command, foreign_onnx: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Network] = []
+
+    def estimate(networks: list[Network], **_: object) -> Projection:
+        asked.extend(networks)
+        estimates = (
+            Estimate("Galaxy", 1, True, 40.0, 25.0, 50.0),
+            Estimate("Galaxy", 4, False, 20.0, 12.5, 25.0),
+        )
+        errors = Errors(17, 0.11, 0.29, 0.8, 1.25)
+        return Projection(
+            hosts={"coco": Host(30.0, 60.0)},
+            estimates={network.name: estimates for network in networks},
+            errors=errors,
+            full=errors,
+            short=errors,
+        )
+
+    monkeypatch.setattr(projecting, "run_projection", estimate)
+    result = run("coco", foreign_onnx().name, "--project", "--input-size", "64x32", "--json", "x")
+    assert result.exit_code == 0, result.output
+    assert [network.name for network in asked] == ["coco"]
+    assert asked[0].path.name == "n-416.ncnn.param"
+    assert "warning: times on phones are estimated of ncnn files" in result.stderr
+    assert "'other.onnx'" in result.stderr
+    rows = [line.split() for line in result.stdout.splitlines() if line.startswith("Galaxy")]
+    assert rows[0] == ["Galaxy", "1*", "40.0", "25.0", "-", "50.0", "25", "20", "-", "40"]
+    assert rows[1] == ["Galaxy", "4", "20.0", "12.5", "-", "25.0", "50", "40", "-", "80"]
+    assert "median 11%, p90 29% (17 times)" in result.stdout
+    content = json.loads(Path("x").read_text())
+    assert list(content) == ["device", "models", "decode", "draw", "projection"]
+    assert content["projection"]["models"][0]["devices"][1]["fps"] == 50
+
+
+def test_times_on_phones_of_nothing(run: Command) -> None:
+    result = run("coco-int8", "--project")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: times on phones are estimated of ncnn files in float")

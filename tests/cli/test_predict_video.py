@@ -162,14 +162,16 @@ def test_an_interrupted_video_is_complete_up_to_there(
 def test_interrupted_pictures_end_after_the_one_at_hand(
     interrupted: int, tmp_path: Path, runner: CliRunner
 ) -> None:
-    for number in range(5):
+    for number in range(9):
         Image.new("RGB", (60, 45)).save(tmp_path / f"{number}.png")
     out, file = tmp_path / "out", tmp_path / "found.json"
     result = runner.invoke(app, ["predict", str(tmp_path), "-o", str(out), "--json", str(file)])
     assert result.exit_code == 128 + interrupted
-    assert result.stderr.splitlines() == ["stopped after 3 of 5 sources"]
-    assert sorted(path.name for path in out.iterdir()) == ["0.png", "1.png", "2.png"]
-    assert len(json.loads(file.read_text())["images"]) == 3
+    done = len(json.loads(file.read_text())["images"])
+    # The third run may be of a picture that is worked on ahead.
+    assert 1 <= done <= 3
+    assert result.stderr.splitlines() == [f"stopped after {done} of 9 sources"]
+    assert sorted(path.name for path in out.iterdir()) == [f"{n}.png" for n in range(done)]
 
 
 @pytest.fixture
@@ -222,17 +224,16 @@ def test_without_pyav_the_extra_is_named(
     assert "pip install 'mobileyolact[video]'" in result.stderr
 
 
-def test_progress_where_there_is_no_terminal() -> None:
+def test_progress_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     clock = iter([100.0, 120.0, 131.0, 140.0, 162.0])
-    console = Console(width=200, force_terminal=False, record=True)
-    with PredictProgress(1, console, clock=lambda: next(clock)) as progress:
+    with PredictProgress(1, clock=lambda: next(clock)) as progress:
         progress.begin("two\nlines.mp4", 300)
         progress.frame(20)
         progress.frame(62)
         progress.frame(80)
         progress.frame(124)
         progress.advance()
-    assert console.export_text().splitlines() == [
+    assert capsys.readouterr().err.splitlines() == [
         r"two\nlines.mp4: frame 62/300, 2.0 frames/s, 0:01:59 left",
         r"two\nlines.mp4: frame 124/300, 2.0 frames/s, 0:01:28 left",
     ]

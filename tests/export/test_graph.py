@@ -95,6 +95,8 @@ def test_an_input_size_that_does_not_fit_names_layer_and_remedy() -> None:
         (1, {"inputs": ("nothing",)}, "'pool' reads 'nothing' before it is written"),
         (1, {"outputs": ("stem",)}, "'pool' writes 'stem' a second time"),
         (2, {"outputs": ("left", "right", "third")}, "cannot cut 8 channels into 3"),
+        (2, {"sizes": (3, 4)}, r"cannot cut 8 channels into parts of \(3, 4\)"),
+        (2, {"sizes": (8,)}, r"cannot cut 8 channels into parts of \(8,\)"),
         (3, {"groups": 2}, "expects 2 channels, got 4"),
         (4, {"inputs": ("left", "stem")}, "cannot join"),
         (5, {"groups": 3}, "cannot shuffle 8 channels in 3 groups"),

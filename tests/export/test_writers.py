@@ -107,6 +107,13 @@ CASES: dict[str, Case] = {
         [Split(name="s", inputs=("x",), outputs=("a", "y"))],
         lambda x: [x.chunk(2, 1)[1]],
     ),
+    "split unequally": (
+        [
+            Split(name="s", inputs=("x",), outputs=("a", "b"), sizes=(1, 7)),
+            one(Concat, "b", "a", axis=0),
+        ],
+        lambda x: [x.roll(-1, 1)],
+    ),
     "concat channels": ([one(Concat, "x", "x", axis=0)], lambda x: [torch.cat([x, x], 1)]),
     "concat locations": (
         [FLAT, one(Concat, "flat", "flat", axis=1)],

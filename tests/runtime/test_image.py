@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from mobileyolact.errors import ImageError
 from mobileyolact.runtime import image as image_module
-from mobileyolact.runtime.image import open_image
+from mobileyolact.runtime.image import open_image, open_reduced
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 GREY = RGB[:, :, 0]
@@ -275,3 +275,57 @@ def test_bombs_are_refused_before_they_are_decoded():
 def test_arrays_that_are_no_pictures(array):
     with pytest.raises(ImageError):
         open_image(array)
+
+
+def smooth(height, width):
+    """A picture in which every place has its own colour, so that blocks have mean colours."""
+    y, x = np.mgrid[:height, :width]
+    return np.stack([255 * x / width, 255 * y / height, 120 + 0 * x], axis=2).astype(np.uint8)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_a_large_jpeg_is_read_at_a_part_of_its_size(options, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = saved(Image.fromarray(smooth(403, 806)), "JPEG", quality=95, exif=exif, **options)
+    whole = open_image(data)
+    height, width = whole.shape[:2]
+    least = (100, 200) if orientation < 5 else (200, 100)
+    for divisor, factor in ((1, 4), (2, 8), (0.6, 2), (0.4, 1)):
+        picture = open_reduced(data, tuple(round(side / divisor) for side in least))
+        assert (picture.height, picture.width, picture.factor) == (height, width, factor)
+        assert picture.pixels.shape[:2] == (-(-height // factor), -(-width // factor))
+        assert picture.pixels.flags.c_contiguous
+        if orientation == 1:  # else the cut blocks lie at the beginning
+            rows, columns = height // factor, width // factor
+            blocks = whole[: rows * factor, : columns * factor]
+            means = blocks.reshape(rows, factor, columns, factor, 3).mean(axis=(1, 3))
+            assert np.abs(picture.pixels[:rows, :columns] - means).max() < 6
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_jpegs_of_other_colours_are_reduced_too(mode):
+    data = saved(Image.fromarray(smooth(403, 806)).convert(mode), "JPEG", quality=95)
+    picture = open_reduced(data, (100, 200))
+    assert picture.factor == 4
+    samples = open_image(data)[2::4, 2::4].astype(int)
+    assert np.abs(picture.pixels[: len(samples), : samples.shape[1]] - samples).max() < 8
+
+
+def test_what_is_no_large_jpeg_is_read_as_it_is(tmp_path):
+    picture = Image.fromarray(smooth(403, 806))
+    path = tmp_path / "large.png"
+    picture.save(path)
+    for source in (path, picture, np.asarray(picture), saved(picture, "WEBP", lossless=True)):
+        reduced = open_reduced(source, (10, 10))
+        assert (reduced.height, reduced.width, reduced.factor) == (403, 806, 1)
+        assert np.array_equal(reduced.pixels, np.asarray(picture))
+
+
+def test_the_limit_is_one_of_the_whole_picture():
+    data = saved(Image.fromarray(smooth(403, 806)), "JPEG")
+    with pytest.raises(ImageError, match="806x403 pixels, more than the limit"):
+        open_reduced(data, (10, 10), max_pixels=403 * 806 - 1)
+    with pytest.raises(ImageError, match="is damaged"):
+        open_reduced(data[: len(data) // 2], (10, 10))

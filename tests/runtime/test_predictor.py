@@ -85,3 +85,19 @@ def test_unknown_models_and_backends(tmp_path):
         Predictor(tmp_path / "model.pt")
     with pytest.raises(OptionError, match=r"\.ncnn\.param"):
         Predictor(tmp_path / "model.onnx", backend="ncnn")
+
+
+@pytest.mark.parametrize(("size", "factor"), [((1032, 640), 8), ((1027, 637), 8), ((200, 100), 2)])
+def test_results_of_a_large_jpeg_are_in_its_own_pixels(backend, tmp_path, size, factor):
+    width, height = size
+    path = tmp_path / "bright.jpg"
+    Image.new("RGB", size, "white").save(path)
+    predictor = Predictor(backend)
+    for found in (predictor(path), predictor.timed(path)[0]):
+        assert (found.height, found.width) == (height, width)
+        # The input of 64 x 32 shows whole blocks, so that its right end may lie beyond the picture.
+        across, down = -(-width // factor) * factor / 64, -(-height // factor) * factor / 32
+        expected = [16 * across, 0, 32 * across, 16 * down]
+        assert found.boxes[0] == pytest.approx(expected, rel=1e-5)
+        assert found.dense().shape == (1, height, width)
+        assert found.areas[0] == pytest.approx(16 * across * 16 * down, rel=0.03)

@@ -138,6 +138,26 @@ class ForeignNcnn:
                     f"ncnn cannot run {self._path} on random input; check the size of its input"
                 )
 
+    def values(self) -> int:
+        """How many values all layers read and write for one input."""
+        lines = [line.split() for line in self._path.read_text(encoding="utf-8").split("\n")[2:]]
+        sizes: dict[str, int] = {}
+        total = 0
+        with self._network.create_extractor() as extractor:
+            extractor.set_light_mode(False)  # what every layer writes is kept
+            for i in self._inputs:
+                extractor.input(i.name, self._mat(i.values))
+            for kind, _, reads, writes, *names in filter(None, lines):
+                read, written = names[: int(reads)], names[int(reads) :][: int(writes)]
+                for name in written:
+                    code, mat = extractor.extract(name)
+                    if code != 0:
+                        raise ModelError(f"ncnn cannot compute '{name}' of {self._path}")
+                    sizes[name] = mat.w * mat.h * mat.d * mat.c
+                if kind not in ("Input", "Split"):  # copies of a tensor are the tensor itself
+                    total += sum(sizes[name] for name in (*read, *written))
+        return total
+
     def describe(self) -> str:
         """Engine, version and threads in one short line."""
         return self._description

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 import cv2
 import numpy as np
 
-from mobileyolact.benchmark.foreign import ForeignModel
+from mobileyolact.benchmark.foreign import ForeignModel, ForeignNcnn
 from mobileyolact.benchmark.memory import peak_rss_bytes
 from mobileyolact.benchmark.picture import ImageArray, as_jpeg
 from mobileyolact.benchmark.subject import Subject, open_subject
@@ -97,17 +97,40 @@ class Foreign:
         return (1000 * (time.perf_counter() - start),)
 
 
+class InTurn:
+    """Several ncnn networks, which run one after the other, for processor time on one thread."""
+
+    def __init__(self, models: list[ForeignNcnn]) -> None:
+        self._models = models
+
+    def facts(self) -> dict[str, Any]:
+        return {"values": [model.values() for model in self._models]}
+
+    def time(self) -> tuple[float, ...]:
+        """Milliseconds of each network, behind a run of it that fills the caches."""
+        times = []
+        for model in self._models:
+            model.run()
+            start = time.thread_time()
+            model.run()
+            times.append(1000 * (time.thread_time() - start))
+        return tuple(times)
+
+
 def _open(request: dict[str, Any]) -> Own | Foreign:
     subject = Subject(
         request["name"], Path(request["path"]), request["backend"], request["threads"]
     )
     # This process is the benchmark's own: one thread means one, also where pictures are resized.
     cv2.setNumThreads(subject.threads)
-    size = request["input_size"]
-    model = open_subject(subject, (size[0], size[1]) if size else None)
+    model = open_subject(subject, _size(request["input_size"]))
     if isinstance(model, ForeignModel):
         return Foreign(model)
     return Own(model, np.load(request["picture"]), request["instances"])
+
+
+def _size(sides: list[int] | None) -> tuple[int, int] | None:
+    return (sides[0], sides[1]) if sides else None
 
 
 def serve(requests: TextIO, answers: TextIO) -> None:
@@ -119,6 +142,10 @@ def serve(requests: TextIO, answers: TextIO) -> None:
         try:
             if request["do"] == "open":
                 model = _open(request)
+                answer = model.facts()
+            elif request["do"] == "open networks":
+                listed = request["networks"]
+                model = InTurn([ForeignNcnn(Path(path), 1, _size(size)) for path, size in listed])
                 answer = model.facts()
             elif request["do"] == "time":
                 times = [model.time() for _ in range(request["count"])]

@@ -1,33 +1,38 @@
-"""The command line: one file a command, registered here.
+"""The command line: one file a command, in which the function of its name is the command.
 
 A command imports what it needs inside its function, so that ``mobileyolact predict`` never
 loads PyTorch and ``--help`` answers at once.
 """
 
 import errno
+import gc
+import sys
+from collections.abc import Iterable
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 import mobileyolact
-from mobileyolact.cli import (
-    benchmark,
-    compare,
-    evaluate,
-    export,
-    models,
-    predict,
-    presets,
-    quantize,
-    train,
-    verify,
-)
 from mobileyolact.cli.lines import one_line
+from mobileyolact.cli.words import Command, Group
 from mobileyolact.errors import MobileYolactError
 
+COMMANDS = (
+    "predict",
+    "train",
+    "evaluate",
+    "compare",
+    "export",
+    "quantize",
+    "verify",
+    "benchmark",
+    "presets",
+    "models",
+)
 
-class _SentenceOnError(TyperGroup):
+
+class _SentenceOnError(Group):
     """Prints our errors and the system's as one line ``error: ...`` instead of a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -44,28 +49,21 @@ class _SentenceOnError(TyperGroup):
             raise typer.Exit(1) from None
 
 
-app = typer.Typer(
-    name="mobileyolact",
-    cls=_SentenceOnError,
-    help="Instance masks on phones, browsers, small boards and plain CPUs.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_show_locals=False,
-)
-
-for _command in (
-    predict.predict,
-    train.train,
-    evaluate.evaluate,
-    compare.compare,
-    export.export,
-    quantize.quantize,
-    verify.verify,
-    benchmark.benchmark,
-    presets.presets,
-    models.models,
-):
-    app.command()(_command)
+def _build(commands: Iterable[str]) -> typer.Typer:
+    """The command line with these commands alone, which are imported."""
+    built = typer.Typer(
+        name="mobileyolact",
+        cls=_SentenceOnError,
+        help="Instance masks on phones, browsers, small boards and plain CPUs.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_show_locals=False,
+    )
+    built.callback()(_options)
+    for name in commands:
+        function = getattr(import_module(f"{__name__}.{name}"), name)
+        built.command(cls=Command)(function)
+    return built
 
 
 def _print_version(wanted: bool) -> None:
@@ -74,7 +72,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit()
 
 
-@app.callback()
 def _options(
     version: Annotated[
         bool,
@@ -86,6 +83,22 @@ def _options(
     pass
 
 
+def __getattr__(name: str) -> Any:
+    """``app``, the whole command line, which imports the modules of all commands."""
+    if name != "app":
+        raise AttributeError(f"module '{__name__}' has no attribute {name!r}")
+    globals()[name] = _build(COMMANDS)
+    return globals()[name]
+
+
 def main() -> None:
     """Entry point of the ``mobileyolact`` command."""
-    app()
+    # Only the command that is run is imported; for help and mistakes all are.
+    asked = sys.argv[1:2]
+    command_line = _build(asked if asked and asked[0] in COMMANDS else COMMANDS)
+    try:
+        command_line()
+    finally:
+        # On its way out Python would look through all objects for garbage, several times, for
+        # longer than a network takes; the system takes the memory back at once.
+        gc.freeze()

@@ -59,6 +59,12 @@ def benchmark(
             metavar="NAME", help="onnxruntime, ncnn, torchscript, or torch for a checkpoint."
         ),
     ] = None,
+    project: Annotated[
+        bool,
+        typer.Option(
+            "--project", help="Estimate the network's time on phones too, from the ncnn files."
+        ),
+    ] = False,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write all figures here.")
     ] = None,
@@ -73,11 +79,15 @@ def benchmark(
 
     The pictures of noise hold no objects. With --instances N the network's outputs are replaced,
     after it has done its work, by those of N objects with sides of 4 to 29 % of the picture's.
+
+    With --project public networks whose times on phones are published are timed here as well, and
+    those of the models there are estimated, with an error measured by leaving networks out.
     """
     from rich.console import Console
 
     from mobileyolact.benchmark.device import describe_device
     from mobileyolact.benchmark.timing import Setting, run_benchmark
+    from mobileyolact.cli.benchmark_phones import find_networks, show_projection
     from mobileyolact.cli.benchmark_tables import show
 
     numbers = _numbers(threads)
@@ -88,6 +98,7 @@ def benchmark(
         input_size=_size(input_size, "--input-size"),
     )
     subjects = [_subject(model, backend) for model in models]
+    networks = find_networks(models, setting.input_size) if project else []
     _warn(describe_device())
     with Console(stderr=True).status("benchmark") as status:
 
@@ -95,9 +106,17 @@ def benchmark(
             status.update(f"benchmark: round {done + 1} of {total}")
 
         result = run_benchmark(subjects, numbers, setting, progress=progress)
+        content = result.to_json()
+        if networks:
+            from mobileyolact.benchmark.projecting import run_projection
+
+            projection = run_projection(networks, progress=progress)
+            content["projection"] = projection.to_json()
     if json_file is not None:
-        write_json(json_file, result.to_json())
+        write_json(json_file, content)
     show(result)
+    if networks:
+        show_projection(projection)
 
 
 def _subject(model: str, backend: str | None) -> "Subject":

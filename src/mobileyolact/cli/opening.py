@@ -45,6 +45,11 @@ def find_model(model: str | Path, backend: str | None = None) -> Path:
     return path
 
 
+def runs_in_torch(model: str, backend: str | None) -> bool:
+    """Whether ``open_backend_for`` opens a checkpoint in PyTorch."""
+    return backend == TORCH or (backend is None and model.lower().endswith(".safetensors"))
+
+
 def is_checkpoint(path: Path) -> bool:
     """Whether it is a file that PyTorch runs."""
     return zoo.kind_of(path) == "safetensors"

@@ -1,25 +1,17 @@
 """``mobileyolact predict``: pictures and videos in, drawn masks and JSON out."""
 
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from mobileyolact.cli.lines import one_line
 from mobileyolact.cli.naming import check_json, folder_of, name_results
 from mobileyolact.cli.needs import need
-from mobileyolact.cli.opening import open_backend_for
-from mobileyolact.cli.sources import Source, find_sources
-from mobileyolact.errors import ImageError, MobileYolactError, OptionError
-
-if TYPE_CHECKING:
-    from mobileyolact.cli.progress import PredictProgress
-    from mobileyolact.cli.records import Records
-    from mobileyolact.cli.report import Result
-    from mobileyolact.runtime.predictor import Predictor
-    from mobileyolact.stopping import StopSignals
+from mobileyolact.cli.opening import open_backend_for, runs_in_torch
+from mobileyolact.cli.sources import find_sources
+from mobileyolact.errors import MobileYolactError, OptionError
 
 
 def predict(
@@ -69,9 +61,12 @@ def predict(
     no sound. Ctrl-C ends it after the frame at hand; what has been done is then a complete video.
     With a video among the sources, --json writes JSON Lines, an object for each frame.
     """
+    from mobileyolact.cli.ahead import Ahead, count_workers
+    from mobileyolact.cli.pictures import Picture
     from mobileyolact.cli.progress import PredictProgress
     from mobileyolact.cli.records import open_records
     from mobileyolact.cli.report import report
+    from mobileyolact.cli.run import Run
     from mobileyolact.runtime.predictor import Predictor
     from mobileyolact.stopping import StopSignals
 
@@ -89,13 +84,23 @@ def predict(
     for problem in problems:
         typer.echo(f"error: {one_line(problem)}", err=True)
     overrides: dict[str, Any] = {} if score is None else {"score_threshold": score}
+    jobs = [
+        target if source.is_video else Picture(source.path, target)
+        for source, target in zip(found, targets, strict=True)
+    ]
+    # PyTorch itself spreads a network over the cores.
+    workers = 1 if runs_in_torch(model, backend) else count_workers(threads or 1)
     with (
+        Ahead((job for job in jobs if isinstance(job, Picture)), workers) as ahead,
         Predictor(open_backend_for(model, backend, threads), **overrides) as predictor,
         open_records(json_file, model, as_lines=bool(videos)) as records,
         StopSignals() as stop,
         PredictProgress(len(found)) as progress,
     ):
-        results, failed = _predict_all(predictor, found, targets, records, progress, stop)
+        ahead.use(predictor)
+        run = Run(predictor, ahead, records, progress, stop)
+        run.all(found, jobs)
+        failed, results = run.failed, run.results
         try:
             records.finish()
         except MobileYolactError as error:
@@ -107,48 +112,3 @@ def predict(
         raise typer.Exit(1)
     if stop.received is not None and (len(results) < len(found) or found[-1].camera is None):
         raise typer.Exit(128 + stop.received)
-
-
-def _predict_all(
-    predictor: "Predictor",
-    sources: Sequence[Source],
-    targets: Sequence[Path],
-    records: "Records",
-    progress: "PredictProgress",
-    stop: "StopSignals",
-) -> tuple[list["Result"], bool]:
-    """The results, and whether something went wrong."""
-    from mobileyolact.cli.pictures import predict_picture
-    from mobileyolact.cli.videos import predict_video
-
-    def note(text: str) -> None:
-        progress.say(f"note: {text}")
-
-    results: list[Result] = []
-    failed = False
-    for source, target in zip(sources, targets, strict=True):
-        try:
-            if source.is_video:
-                result = predict_video(predictor, source, target, records, progress, stop)
-            else:
-                result = predict_picture(predictor, source.path, target, records, note)
-            results.append(result)
-            error: str | None = result.problem
-            if error:
-                records.add_error(str(source), error)
-        except ImageError as problem:
-            error = str(problem)
-            records.add_error(str(source), error)
-        except MobileYolactError as problem:
-            # Where one result cannot be written, no other can: the disk is full, for example.
-            progress.say(f"error: {problem}")
-            return results, True
-        if error:
-            failed = True
-            progress.say(f"error: {error}")
-        progress.advance()
-        if stop.received is not None:
-            if len(results) < len(sources):
-                progress.say(f"stopped after {len(results)} of {len(sources)} sources")
-            break
-    return results, failed

@@ -1,9 +1,14 @@
 """The table at the end of ``predict``."""
 
+import shutil
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import typer
+
+from mobileyolact.cli.columns import columns
 from mobileyolact.cli.lines import one_line
 
 # Up to so many sources get a row each; more get one summary.
@@ -31,32 +36,23 @@ class Result:
 
 def report(results: Sequence[Result], caption: str) -> None:
     """Print a row for each of few results, sums and medians for many."""
-    from statistics import median
-
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     if not results:
         return
-    console = Console(highlight=False)
     stages = list(results[0].stages)
-    headers = (stage.replace("process", "-\nprocess") for stage in stages)
-    table = Table("source", "found", *headers, box=None, caption=Text(caption))
-    table.padding, table.pad_edge = (0, 2, 0, 0), False
-    for column in table.columns[:2]:
-        column.overflow = "fold"
-    for column in table.columns[2:]:
-        column.justify = "right"
     rows = [(r.name, _found(r), r.stages) for r in results]
     if len(results) > TABLE_ROWS:
+        from statistics import median
+
         medians = {stage: median(r.stages[stage] for r in results) for stage in stages}
         instances = sum(r.found.total() for r in results)
         rows = [(f"{len(results)} sources, medians", f"{instances} instances", medians)]
+    encoding = sys.stdout.encoding or "utf-8"
+    table = [["source", "found", *(stage.replace("process", "-\nprocess") for stage in stages)]]
     for name, found, times in rows:
-        cells = (Text(one_line(cell, console.encoding)) for cell in (name, found))
-        table.add_row(*cells, *(f"{times[s]:.1f}" for s in stages))
-    console.print(table)
+        words = (one_line(cell, encoding) for cell in (name, found))
+        table.append([*words, *(f"{times[stage]:.1f}" for stage in stages)])
+    typer.echo(columns(table, shutil.get_terminal_size().columns))
+    typer.echo(one_line(caption, encoding))
 
 
 def _found(result: Result) -> str:

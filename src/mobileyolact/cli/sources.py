@@ -1,7 +1,6 @@
 """From the words on the command line to pictures, videos and cameras."""
 
 import os
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ PICTURE_SUFFIXES = frozenset(
 VIDEO_SUFFIXES = frozenset(
     (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts")
 ) | {".wmv", ".flv", ".3gp", ".ogv"}
-_CAMERA = re.compile(r"camera:(\d{1,4})")
+_CAMERA = "camera:"
 
 
 @dataclass(frozen=True)
@@ -87,8 +86,8 @@ def _expand(word: str, home: str | None, problems: list[str]) -> Iterator[Source
             problems.append(f"the folder '{word}' holds no picture that can be taken")
     elif os.path.lexists(path):
         found = [path]  # what is wrong with it is said when it is read
-    elif camera := _CAMERA.fullmatch(word):
-        yield Source(Path(f"camera-{int(camera[1])}"), int(camera[1]))
+    elif (number := word.removeprefix(_CAMERA)) != word and _is_camera(number):
+        yield Source(Path(f"camera-{int(number)}"), int(number))
         return
     elif any(mark in word for mark in "*?["):
         # pathlib wants a relative pattern: an absolute one is searched from its root.
@@ -102,6 +101,10 @@ def _expand(word: str, home: str | None, problems: list[str]) -> Iterator[Source
         problems.append(f"there is no file or folder '{word}'; check the path")
         return
     yield from map(Source, found)
+
+
+def _is_camera(number: str) -> bool:
+    return number.isascii() and number.isdigit() and len(number) <= 4
 
 
 def _worth_reading(paths: list[Path], home: str | None, problems: list[str]) -> list[Path]:

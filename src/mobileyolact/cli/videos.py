@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,9 @@ from mobileyolact.stopping import StopSignals
 
 if TYPE_CHECKING:
     from mobileyolact.runtime.camera import Camera
+    from mobileyolact.runtime.instances import Instances
     from mobileyolact.runtime.predictor import Predictor
-    from mobileyolact.runtime.video import VideoReader
+    from mobileyolact.runtime.video import Frame, VideoReader
 
 
 def predict_video(
@@ -40,7 +42,20 @@ def predict_video(
     stages = dict.fromkeys(("read", "preprocess", "network", "postprocess", "draw"), 0.0)
     found: Counter[str] = Counter()
     number = 0
-    with _open(source) as frames, write_video(target, frames.look) as writer:
+
+    def draw(frame: "Frame", instances: "Instances") -> float:
+        begin = time.perf_counter()
+        draw_onto(frame.pixels, instances, colour_by="class")
+        writer.write(frame)
+        return time.perf_counter() - begin
+
+    with (
+        _open(source) as frames,
+        write_video(target, frames.look) as writer,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        # One frame is drawn and encoded while the network works on the next.
+        drawing: Future[float] | None = None
         progress.begin(str(source), frames.frames)
         start = time.perf_counter()
         for frame in frames:
@@ -58,9 +73,9 @@ def predict_video(
                         "instances": instances.to_json(),
                     }
                 )
-            done = time.perf_counter()
-            draw_onto(frame.pixels, instances, colour_by="class")
-            writer.write(frame)
+            if drawing is not None:
+                stages["draw"] += 1e3 * drawing.result()
+            drawing = pool.submit(draw, frame, instances)
             number += 1
             found.update(instances.class_names)
             stages["read"] += 1e3 * (read - start)
@@ -68,10 +83,11 @@ def predict_video(
             stages["network"] += timings.network_ms
             stages["postprocess"] += timings.postprocess_ms
             start = time.perf_counter()
-            stages["draw"] += 1e3 * (start - done)
             progress.frame(number)
             if stop.received is not None:
                 break
+        if drawing is not None:
+            stages["draw"] += 1e3 * drawing.result()
         problem = frames.problem()
     if stop.received is not None:
         total = f" of {frames.frames}" if frames.frames else ""

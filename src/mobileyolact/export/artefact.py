@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mobileyolact.errors import OptionError
 from mobileyolact.export import ncnn, onnx, torchscript  # noqa: F401  (they register their formats)
+from mobileyolact.export.faster import faster
 from mobileyolact.export.formats import EXPORTERS, get_exporter
 from mobileyolact.export.parity import ParityBounds, ParityReport, compare
 from mobileyolact.export.placing import deliver, name_of, workshop, write_note
@@ -62,7 +63,7 @@ def export_artefacts(
     bounds = bounds or ParityBounds()
     network, own = load_checkpoint(checkpoint)
     contract = own.at_size(size or own.input_size)
-    graph = build_graph(network, contract)
+    graph = faster(build_graph(network, contract))
     reference = TorchBackend(network, contract)
     stem = name_of(checkpoint, own, contract)
     with workshop(out_dir) as folder:

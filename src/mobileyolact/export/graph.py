@@ -90,10 +90,16 @@ class MaxPool(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class Split(Layer):
-    """Cut the channels into equal parts, one for each output."""
+    """Cut the channels into equal parts, one for each output, or into parts of ``sizes``."""
+
+    sizes: tuple[int, ...] = ()
 
     def infer(self, *shapes: Shape) -> tuple[Shape, ...]:
         channels, *rest = shapes[0]
+        if self.sizes:
+            if sum(self.sizes) != channels or len(self.sizes) != len(self.outputs):
+                raise ValueError(f"cannot cut {channels} channels into parts of {self.sizes}")
+            return tuple((size, *rest) for size in self.sizes)
         if channels % len(self.outputs):
             raise ValueError(f"cannot cut {channels} channels into {len(self.outputs)} equal parts")
         return ((channels // len(self.outputs), *rest),) * len(self.outputs)

@@ -106,7 +106,8 @@ class NcnnWriter:
                 # 5=1 drops incomplete windows; ncnn's default would add a row and a column.
                 return "Pooling", f"0=0 1={layer.kernel} 2={layer.stride} 3={layer.padding} 5=1"
             case Split():
-                sizes = ",".join(["-233"] * len(layer.outputs))
+                # -233 is an equal part.
+                sizes = ",".join(map(str, layer.sizes or ["-233"] * len(layer.outputs)))
                 return "Slice", f"-23300={len(layer.outputs)},{sizes} 1=0"
             case Concat():
                 return "Concat", f"0={layer.axis}"

@@ -120,8 +120,7 @@ class OnnxWriter:
                     pads=[layer.padding] * 4,
                 )
             case Split():
-                part = self.shapes[layer.outputs[0]][0]
-                sizes = np.full(len(layer.outputs), part, np.int64)
+                sizes = np.array([self.shapes[name][0] for name in layer.outputs], np.int64)
                 split = self.constant(f"{layer.name}.sizes", sizes)
                 self.node("Split", (*layer.inputs, split), layer.outputs, axis=1)
             case Concat():

@@ -49,7 +49,7 @@ def compute(layer: Layer, inputs: list[Tensor]) -> tuple[Tensor, ...]:
         case MaxPool():
             return (functional.max_pool2d(x, layer.kernel, layer.stride, layer.padding),)
         case Split():
-            return x.chunk(len(layer.outputs), 1)
+            return x.split(layer.sizes, 1) if layer.sizes else x.chunk(len(layer.outputs), 1)
         case Concat():
             return (torch.cat(inputs, layer.axis + 1),)
         case Shuffle():

@@ -14,6 +14,7 @@ from mobileyolact.contract import OUTPUT_NAMES, ModelContract, Quantization
 from mobileyolact.errors import OptionError, nearest
 from mobileyolact.export import ncnn_int8, ncnn_small, onnx_int8, onnx_small, torchscript_int8  # noqa: F401
 from mobileyolact.export.artefact import measure_parity
+from mobileyolact.export.faster import faster
 from mobileyolact.export.formats import (
     INT8_EXPORTERS,
     SMALL_EXPORTERS,
@@ -197,13 +198,13 @@ def write_small_artefacts(
     exporters = _choose(formats, SMALL_EXPORTERS, pictures)
     model = read_float_model(checkpoint, size, labels)
     contract = dataclasses.replace(model.contract, quantization=WEIGHTS_ONLY)
-    compared = evenly(pictures, CHECKED_PICTURES)
+    compared, graph = evenly(pictures, CHECKED_PICTURES), faster(model.graph)
     with workshop(out_dir) as folder:
         drafts = []
         for done, exporter in enumerate(exporters):
             progress(f"write and check {exporter.name}", done, len(exporters))
             files = exporter.files(folder, model.stem)
-            exporter.write(model.graph, contract, files[0])
+            exporter.write(graph, contract, files[0])
             report = measure_parity(model.reference, files[0], compared)
             report.check(SMALL_BOUNDS, files[0].name)
             facts = {

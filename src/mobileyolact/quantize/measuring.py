@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mobileyolact.contract import ModelContract
+from mobileyolact.export.faster import faster
 from mobileyolact.export.formats import EXPORTERS
 from mobileyolact.export.graph import Conv, Graph
 from mobileyolact.export.placing import deliver, name_of, write_note
@@ -160,7 +161,7 @@ def _times(model: FloatModel, draft: Draft, picture: Path) -> tuple[float, float
     """Milliseconds of the float model and of the quantized one in the engine of both."""
     exporter = EXPORTERS[draft.format]
     file = exporter.files(draft.files[0].parent, f"{model.stem}.float")[0]
-    exporter.write(model.graph, model.contract, file)
+    exporter.write(faster(model.graph), model.contract, file)
     tensor, _ = preprocess(open_image(picture), model.contract)
     with (
         closing(open_backend(file, None, 1)) as before,

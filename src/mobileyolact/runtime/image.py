@@ -5,11 +5,11 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from mobileyolact.errors import ImageError
 
@@ -18,6 +18,19 @@ Source = str | Path | bytes | npt.NDArray[np.generic] | Image.Image
 
 MAX_PIXELS = 100_000_000
 _STRIP_PIXELS = 2**20
+
+
+class Reduced(NamedTuple):
+    """A picture (H, W, 3) uint8 RGB that may have been decoded at a smaller size.
+
+    ``height`` and ``width`` are those of the whole picture; a side of its pixels is ``factor``
+    times as long here, so that the last ones may reach over its edge.
+    """
+
+    pixels: ImageArray
+    height: int
+    width: int
+    factor: int
 
 
 def open_image(
@@ -44,19 +57,44 @@ def open_image(
     Raises:
         ImageError: missing, not a picture, damaged, empty, or too large.
     """
+    return _open(source, max_pixels, note, None).pixels
+
+
+def open_reduced(source: Source, least: tuple[int, int], max_pixels: int = MAX_PIXELS) -> Reduced:
+    """Read a picture as ``open_image`` does, but a large JPEG faster at 1/2, 1/4 or 1/8 the size.
+
+    ``least`` is (height, width) of the upright picture, below which neither side is reduced.
+    """
+    return _open(source, max_pixels, None, least)
+
+
+def _open(
+    source: Source,
+    max_pixels: int,
+    note: Callable[[str], None] | None,
+    least: tuple[int, int] | None,
+) -> Reduced:
     if isinstance(source, np.ndarray):
-        return _from_array(source, max_pixels)
+        return _whole(_from_array(source, max_pixels))
     if isinstance(source, Image.Image):
-        return _upright(*_read(source, "the Pillow image", max_pixels, note))
+        check_size(source.height, source.width, "the Pillow image", max_pixels)
+        return _whole(_upright(*_read(source, "the Pillow image", note)))
     if isinstance(source, bytes):
-        return _from_file(io.BytesIO(source), f"the {len(source)} bytes given", max_pixels, note)
+        where = f"the {len(source)} bytes given"
+        return _from_file(io.BytesIO(source), where, max_pixels, note, least)
     if not isinstance(source, str | Path):
         raise ImageError(
             f"a picture cannot be read from {type(source).__name__}; "
             "give a path, bytes, an array or a Pillow image"
         )
     with open_file(Path(source), "picture") as file:
-        return _from_file(file, str(source), max_pixels, note)
+        # By its name, because Pillow then loads the one format that the suffix stands for.
+        return _from_file(file.name, str(source), max_pixels, note, least)
+
+
+def _whole(pixels: ImageArray) -> Reduced:
+    height, width = pixels.shape[:2]
+    return Reduced(pixels, height, width, 1)
 
 
 @contextmanager
@@ -87,8 +125,12 @@ def open_file(path: Path, kind: str) -> Iterator[IO[bytes]]:
 
 
 def _from_file(
-    file: IO[bytes], where: str, max_pixels: int, note: Callable[[str], None] | None
-) -> ImageArray:
+    file: IO[bytes] | str,
+    where: str,
+    max_pixels: int,
+    note: Callable[[str], None] | None,
+    least: tuple[int, int] | None,
+) -> Reduced:
     try:
         image = Image.open(file)
     except UnidentifiedImageError:
@@ -99,18 +141,32 @@ def _from_file(
         raise ImageError(f"{where} is too large: {error}") from None
     except Exception as error:  # plug-ins raise whatever a damaged header leads them to
         raise ImageError(f"{where} is damaged: {error}; save it again") from None
+    width, height = image.size
     try:
-        pixels, orientation = _read(image, where, max_pixels, note)
+        check_size(height, width, where, max_pixels)
+        if least is not None:
+            _reduce(image, least)
+        pixels, orientation = _read(image, where, note)
     finally:
         image.close()  # frees its pixels, before they are turned
-    return _upright(pixels, orientation)
+    factor = round(width / pixels.shape[1])
+    if _swaps_sides(orientation):
+        height, width = width, height
+    return Reduced(_upright(pixels, orientation), height, width, factor)
+
+
+def _reduce(image: Image.Image, least: tuple[int, int]) -> None:
+    """Let a JPEG that has not been read yet be decoded smaller; others stay as they are."""
+    height, width = least
+    if _swaps_sides(_orientation(image)):
+        height, width = width, height
+    image.draft(None, (width, height))
 
 
 def _read(
-    image: Image.Image, where: str, max_pixels: int, note: Callable[[str], None] | None
+    image: Image.Image, where: str, note: Callable[[str], None] | None
 ) -> tuple[ImageArray, int]:
     """The pixels of the first frame as they are stored, and their EXIF orientation."""
-    check_size(image.height, image.width, where, max_pixels)
     try:
         # A phone's JPEG may hold a second picture, such as its depth; nobody calls that a frame.
         if note and image.format != "MPO" and getattr(image, "is_animated", False):
@@ -128,9 +184,13 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
+def _swaps_sides(orientation: int) -> bool:
+    return orientation in (5, 6, 7, 8)
+
+
 def _upright(pixels: ImageArray, orientation: int) -> ImageArray:
     """Undo what EXIF says the camera did; 2 to 8, anything else is upright already."""
-    if orientation in (5, 6, 7, 8):
+    if _swaps_sides(orientation):
         pixels = pixels.transpose(1, 0, 2)
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]
@@ -144,6 +204,8 @@ def _to_rgb(image: Image.Image) -> ImageArray:
         low, high = _grey_range(image)
         return _in_strips(image, lambda strip: _to_8_bit(np.asarray(strip), low, high))
     if image.mode == "LAB":
+        from PIL import ImageCms  # a library of its own, for few pictures
+
         lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         return _in_strips(
             image, lambda strip: ImageCms.profileToProfile(strip, lab, rgb, outputMode="RGB")

@@ -1,5 +1,6 @@
 """From a picture to instances in one call."""
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
@@ -11,13 +12,16 @@ from mobileyolact.contract import ModelContract
 from mobileyolact.errors import OptionError
 from mobileyolact.runtime.backends import open_backend
 from mobileyolact.runtime.backends.base import Backend
-from mobileyolact.runtime.image import Source, open_image
+from mobileyolact.runtime.image import Reduced, Source, open_reduced
 from mobileyolact.runtime.instances import Instances
 from mobileyolact.runtime.postprocess import PostprocessOptions, postprocess
-from mobileyolact.runtime.preprocess import preprocess
+from mobileyolact.runtime.preprocess import FloatArray, Placement, preprocess
 
 # The kind of file that a backend other than the usual one asks of the zoo.
 _KINDS: dict[str, zoo.Kind] = {"ncnn": "ncnn", "torchscript": "torchscript"}
+
+# A JPEG may be decoded at a size that is this many times that of the network's input.
+_SPARE = 1.5
 
 
 class Timings(NamedTuple):
@@ -71,16 +75,15 @@ class Predictor:
 
     def __call__(self, image: Source) -> Instances:
         """Predict on anything that ``open_image`` reads."""
-        pixels = open_image(image)
-        tensor, placement = preprocess(pixels, self.contract)
+        tensor, placement = self._fit(self._read(image))
         return postprocess(self.backend.run(tensor), self.contract, placement, self.options)
 
     def timed(self, image: Source) -> tuple[Instances, Timings]:
         """Predict, make all masks, and tell how long each step took."""
         times = [perf_counter()]
-        pixels = open_image(image)
+        picture = self._read(image)
         times.append(perf_counter())
-        tensor, placement = preprocess(pixels, self.contract)
+        tensor, placement = self._fit(picture)
         times.append(perf_counter())
         raw = self.backend.run(tensor)
         times.append(perf_counter())
@@ -90,6 +93,21 @@ class Predictor:
         times.append(perf_counter())
         steps = pairwise(times)
         return instances, Timings(*(1000 * (end - start) for start, end in steps))
+
+    def _read(self, image: Source) -> Reduced:
+        height, width = self.contract.input_size
+        return open_reduced(image, (round(_SPARE * height), round(_SPARE * width)))
+
+    def _fit(self, picture: Reduced) -> tuple[FloatArray, Placement]:
+        """The network's input, and where the whole picture lies in it."""
+        tensor, placement = preprocess(picture.pixels, self.contract)
+        return tensor, replace(
+            placement,
+            scale_x=placement.scale_x / picture.factor,
+            scale_y=placement.scale_y / picture.factor,
+            image_height=picture.height,
+            image_width=picture.width,
+        )
 
     def close(self) -> None:
         """Free the engine."""

@@ -1,6 +1,7 @@
 import dataclasses
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -30,6 +31,16 @@ def test_raw_outputs_are_those_of_the_network(tiny, tensor, tmp_path, name, thre
     again = backend.run(tensor[:, ::-1].copy())
     assert not np.array_equal(again.scores, raw.scores)
     assert raw.scores == pytest.approx(tiny.reference(tensor).scores, abs=1e-3)
+
+
+@every_backend
+def test_several_threads_may_run_it_at_once(tiny, tensor, tmp_path, name):
+    backend = open_backend(tiny.write(name, tmp_path))
+    tensors = [np.roll(tensor, shift, axis=3).copy() for shift in range(8)] * 4
+    expected = [backend.run(image) for image in tensors]
+    with ThreadPoolExecutor(4) as pool:
+        for raw, alone in zip(pool.map(backend.run, tensors), expected, strict=True):
+            assert all(map(np.array_equal, raw, alone))
 
 
 @every_backend

@@ -42,6 +42,8 @@ class Backend(Protocol):
     def run(self, tensor: FloatArray) -> RawOutputs:
         """Run the network on a C-contiguous float32 tensor (1, 3, H, W) from ``preprocess``.
 
+        Several Python threads may call it at once.
+
         Raises:
             ModelError: the tensor or the outputs do not have the shapes of the contract, or
                 the backend is closed.

@@ -2,7 +2,6 @@
 
 import io
 import warnings
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -112,6 +111,8 @@ def _read(path: Path) -> bytes:
 
 def _read_contract(data: bytes, path: Path) -> ModelContract:
     """Look into the archive before PyTorch does, which checks neither sums nor origin."""
+    import zipfile
+
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             damaged = archive.testzip()

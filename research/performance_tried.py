@@ -1,0 +1,46 @@
+"""What docs/performance.md says of the network itself: what made it faster, and what did not."""
+
+TRIED = """
+## What was tried in the network
+
+Float files are written from a graph of layers that computes the same as the trained network in
+fewer operations (`src/mobileyolact/export/faster.py`). Time of `n-416` on one thread as a share of
+the time before, and how near the outputs are:
+
+| change | ONNX Runtime, AVX-512 | ONNX Runtime, AVX2 | ncnn | outputs |
+|---|---|---|---|---|
+| **no shuffles**, and 58 channels as 60 | 0.93 | 0.93 | 0.95 | 119 dB |
+| **constant channels left out** | 1.03 | 1.04 | 1.00 | 115 dB |
+| **both**: what is written | 0.91 | 0.92 | 0.92 | 115 dB |
+
+Shuffles vanish because convolutions write their channels in the order in which they are needed. Of
+the 2,088 channels within the backbone's units 91 are constant; leaving them out pays only where
+what remains is filled up with zeros to multiples of four, which engines want. Both together take
+`n-320` to 0.91 in ONNX Runtime and 0.95 in ncnn, `s-320` to 0.98 and 0.95, and `n-416` in PyTorch
+to 0.97.
+
+Where the time goes in ONNX Runtime by its own profile, before and after (AVX-512, 28.1 and 26.1
+ms): pointwise convolutions 65 and 69 %, at 50 multiply-accumulates a nanosecond, which is near what
+the processor can do; depthwise ones 16 and 13 %; the first convolution 5 %; moving, joining and
+cutting channels 11 and 10 %; resizing, pooling and sums 4 %. LeakyReLU is computed within the
+convolutions and is 5 % of the whole, as ReLU in its place shows.
+
+Tried and left, since it does not pay, or in one place costs what it saves in another; the ratio is
+to the network as it is written:
+
+| change | ONNX Runtime, AVX-512 | ONNX Runtime, AVX2 | ncnn |
+|---|---|---|---|
+| channels filled up to multiples of 8 instead of 4 | 1.00 | 0.99 | 1.02 |
+| parts filled up to multiples of 16, a convolution for each instead of a cut | 1.02 | 1.05 | 1.03 |
+| first convolution with 32 channels instead of 24 | 0.98 | 1.02 | 1.04 |
+| head: locations first in each level, then joined | 1.00 | 1.00 | 1.00 |
+| neck: 1x1 convolution before the upsampling instead of after it | 1.01 | 1.00 | 1.00 |
+| neck: depthwise convolutions before the joins instead of after them | 1.01 | 1.00 | |
+| ncnn without matrix kernels for 1x1 convolutions | | | 1.00 |
+| int8: no shuffles (the codes stay the same) | 0.99 | | |
+
+All this on an AMD EPYC of family 25, model 17, with ONNX Runtime 1.32 and ncnn 1.0.20261020, while
+other work kept the cores busy: files were loaded anew four to eight times (PyTorch's once) and took
+turns, and ratios are medians of the thread's CPU time, good to 0.02 in ONNX Runtime and 0.03 in
+ncnn. AVX2 is the same processor with ONNX Runtime kept from its AVX-512 kernels.
+"""
