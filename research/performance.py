@@ -1,12 +1,13 @@
 """Measure what docs/performance.md shows: export and quantize checkpoints, and time the files.
 
-    python research/performance.py --pictures DIR [--s-320 CKPT] [--out DIR] [--rounds N] [--anyway]
+    python research/performance.py --pictures DIR --labels LABELS [--s-320 CKPT] [--out DIR]
+                                   [--rounds N] [--anyway]
 
-DIR has pictures to calibrate on. Files are made in a temporary folder; figures go to
-research/performance, one JSON file a network, one for phones and one for postprocessing, and
-`make docs` makes the page of them. Before each measurement it waits until the machine has nothing
-else to do, as long as a quarter of an hour; --anyway measures at once, which is for trying this
-script alone.
+DIR has pictures to calibrate and to predict on, LABELS says what to train on. Files are made in a
+temporary folder; figures go to research/performance, one JSON file for each section of the page,
+which `make docs` makes of them. Before each measurement it waits until the machine has nothing else
+to do, as long as a quarter of an hour; --anyway measures at once, which is for trying this script
+alone.
 """
 
 import argparse
@@ -20,8 +21,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from performance_page import FOLDER, POSTPROCESS
+from performance_page import FOLDER, POSTPROCESS, PREDICT, TRAINING
 from performance_projection import PROJECTION, measure_projection
+from performance_training import measure_training
+from predict_speed import measure_predict
 
 from mobileyolact import zoo
 from mobileyolact.benchmark.device import BUSY, describe_device
@@ -36,7 +39,7 @@ from mobileyolact.quantize.artefact import quantize_artefacts, write_small_artef
 PICTURE, INSTANCES = (1280, 720), 10
 SCENES = [(size, n) for size in ((1920, 1080), (4000, 3000)) for n in (1, 10, 100, 300)]
 FORMATS = ("onnx", "ncnn", "torchscript")
-PARITY_PICTURES = 4
+PARITY_PICTURES = 32
 PATIENCE = 900  # seconds
 
 
@@ -62,6 +65,7 @@ class File:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pictures", type=Path, metavar="DIR", required=True)
+    parser.add_argument("--labels", type=Path, metavar="LABELS", required=True)
     parser.add_argument("--s-320", type=Path, metavar="CKPT")
     parser.add_argument("--out", type=Path, metavar="DIR", default=FOLDER)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
@@ -86,6 +90,13 @@ def main() -> None:
             plain = {name: ncnn_file(files) for name, files in made.items()}
             write(options.out / PROJECTION, measure_projection(plain))
         write(options.out / POSTPROCESS, measure_postprocess(options.rounds, ready))
+        ready()
+        print("== predict: measure", flush=True)
+        rows = measure_predict(options.pictures, options.rounds)
+        write(options.out / PREDICT, dated("predict", rows))
+        ready()
+        print("== training: measure", flush=True)
+        write(options.out / TRAINING, dated("training", measure_training(options.labels)))
     except (MobileYolactError, OSError) as error:
         sys.exit(f"error: {error}")
     print("now: make docs")
@@ -164,6 +175,11 @@ def ncnn_file(files: Sequence[File]) -> Path:
 def figures(model: Measured) -> dict[str, Any]:
     kept = ("file_bytes", "peak_rss_bytes", "stages")
     return {key: value for key, value in model.to_json().items() if key in kept}
+
+
+def dated(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    date = datetime.now(UTC).date().isoformat()
+    return {"name": name, "date": date, "device": asdict(describe_device()), "rows": rows}
 
 
 def origin(result: Benchmark, rounds: int) -> dict[str, Any]:

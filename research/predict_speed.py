@@ -1,17 +1,17 @@
 """Measure `mobileyolact predict`: its start, and a folder against its pictures one by one.
 
-    python research/predict_speed.py --pictures DIR [--rounds N] [--model MODEL]
+    python research/predict_speed.py --pictures DIR [--rounds N]
 
-Start: processes that predict on the first picture and processes that only import numpy, OpenCV and
-ONNX Runtime take turns; their ratio in wall time and in CPU time (medians and minima).
+Start: processes that predict on the first picture, and others that only import numpy, OpenCV and
+ONNX Runtime, take turns.
 
-Folder: in one warm process all pictures of DIR are predicted on one after the other and as the
+Folder: in one warm process all pictures of DIR are predicted on one after the other, and as the
 command does it, in turns, one engine thread each; the ratio of wall times says what overlapping
-gains, that of CPU times what it costs. Stop everything else first; set OMP_NUM_THREADS=1, and leave
-PYTHONDONTWRITEBYTECODE unset, or Python compiles an editable package anew at each start.
+gains, that of CPU times what it costs. Stop everything else first.
 """
 
 import argparse
+import json
 import os
 import resource
 import subprocess
@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import cv2
 
@@ -34,34 +35,53 @@ from mobileyolact.cli.sources import Source, find_pictures
 from mobileyolact.stopping import StopSignals
 
 IMPORTS = [sys.executable, "-c", "import numpy, cv2, onnxruntime"]
+# Python keeps compiled modules, as it does for users, whatever this process was told.
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
 
 Times = tuple[float, float]
 """Wall and CPU time in seconds."""
 
 
 def main() -> None:
-    """Measure both and print a line each."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    """Print both."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pictures", type=Path, required=True, metavar="DIR")
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--model", default="coco")
-    args = parser.parse_args()
-    pictures = find_pictures(args.pictures)
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "mobileyolact", "predict", str(pictures[0])]
-        command += ["-m", args.model, "-o", folder]
+    options = parser.parse_args()
+    for row in measure_predict(options.pictures, options.rounds):
+        print(json.dumps(row))
+
+
+def measure_predict(folder: Path, rounds: int) -> list[dict[str, Any]]:
+    """A row for the start and one for the folder: medians of milliseconds, and their ratios."""
+    pictures = find_pictures(folder)
+    with tempfile.TemporaryDirectory() as out:
+        predict = [sys.executable, "-m", "mobileyolact", "predict", str(pictures[0]), "-o", out]
         start = in_turns(
-            {"predict": lambda: child(command), "imports": lambda: child(IMPORTS)}, args.rounds
+            {"predict": lambda: child(predict), "imports": lambda: child(IMPORTS)}, rounds
         )
-        show("start", start, "predict", "imports")
+        jobs = [(Source(path), Path(out) / path.name) for path in pictures]
+        threads = cv2.getNumThreads()
         cv2.setNumThreads(1)
-        with Predictor(args.model, threads=1) as predictor:
-            jobs = [(Source(path), Path(folder) / path.name) for path in pictures]
-            ways = {
-                "one by one": lambda: timed(lambda: one_by_one(predictor, jobs)),
-                "overlapped": lambda: timed(lambda: overlapped(predictor, jobs)),
-            }
-            show(f"{len(jobs)} pictures", in_turns(ways, max(3, args.rounds // 3)), *ways)
+        try:
+            with Predictor("coco", threads=1) as predictor:
+                ways = {
+                    "overlapped": lambda: timed(lambda: overlapped(predictor, jobs)),
+                    "one by one": lambda: timed(lambda: one_by_one(predictor, jobs)),
+                }
+                several = in_turns(ways, max(3, rounds // 3))
+        finally:
+            cv2.setNumThreads(threads)
+    return [_row("start", start), _row(f"{len(jobs)} pictures", several)]
+
+
+def _row(what: str, found: dict[str, list[Times]]) -> dict[str, Any]:
+    """Of two ways, the first against the second."""
+    row: dict[str, Any] = {"what": what, "ways": list(found)}
+    for index, clock in enumerate(("wall", "cpu")):
+        ms = [1e3 * median(times[index] for times in way) for way in found.values()]
+        row[clock] = {"ms": [round(value, 1) for value in ms], "ratio": round(ms[0] / ms[1], 3)}
+    return row
 
 
 def in_turns(ways: dict[str, Callable[[], Times]], rounds: int) -> dict[str, list[Times]]:
@@ -75,19 +95,10 @@ def in_turns(ways: dict[str, Callable[[], Times]], rounds: int) -> dict[str, lis
     return found
 
 
-def show(title: str, found: dict[str, list[Times]], above: str, below: str) -> None:
-    """Print medians, minima and ratios."""
-    print(title)
-    for index, what in enumerate(("wall", "CPU")):
-        for how in (median, min):
-            a, b = (1e3 * how(times[index] for times in found[name]) for name in (above, below))
-            print(f"  {what} {how.__name__}: {above} {a:.0f} ms, {below} {b:.0f} ms, {a / b:.2f}")
-
-
 def child(command: list[str]) -> Times:
     """Times of a process."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=os.environ)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=ENVIRONMENT)
     wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 

@@ -26,13 +26,9 @@ DEVICE = {
 def research(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.syspath_prepend(RESEARCH)
     yield
-    for name in (
-        "performance",
-        "performance_page",
-        "performance_projection",
-        "performance_tried",
-    ):
-        sys.modules.pop(name, None)
+    for name in list(sys.modules):
+        if name.startswith(("performance", "predict_speed", "bench_loader")):
+            del sys.modules[name]
 
 
 @pytest.fixture
@@ -116,8 +112,35 @@ def test_postprocessing(page: ModuleType, tmp_path: Path) -> None:
     assert "| 1920 x 1080 | 100 | 1.5 | 4.2 | 7.0 | 9.0 | - |" in page.page(tmp_path)
 
 
+def test_the_command(page: ModuleType, tmp_path: Path) -> None:
+    start = {"what": "start", "ways": ["predict", "imports"]}
+    times = {"wall": {"ms": [500.4, 250], "ratio": 2}, "cpu": {"ms": [300, 200], "ratio": 1.5}}
+    (tmp_path / "predict.json").write_text(record({**start, **times}))
+    text = page.page(tmp_path)
+    assert "| start | predict : imports | 500 : 250 ms | 2.00 | 300 : 200 ms | 1.50 |" in text
+
+
+def test_training(page: ModuleType, tmp_path: Path) -> None:
+    rates = {"preset": "s-320", "training": 4.56, "loader": 250.4, "loader_copy_paste": 170}
+    (tmp_path / "training.json").write_text(record({**rates, "peak_rss_bytes": 2_000_000_000}))
+    assert "| `s-320` | 4.6 | 250 | 170 | 2000 MB |" in page.page(tmp_path)
+
+
 def test_without_measurements(page: ModuleType, tmp_path: Path) -> None:
     assert page.page(tmp_path).endswith("Nothing has been measured yet.\n")
+
+
+@pytest.mark.slow
+def test_training_is_measured_in_a_process_of_its_own(
+    script: ModuleType, labels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = sys.modules["performance_training"]
+    monkeypatch.setattr(training, "PRESETS", ("s-320",))
+    (row,) = training.measure_training(labels)
+    assert row["preset"] == "s-320"
+    assert min(row["training"], row["loader"], row["loader_copy_paste"]) > 0
+    with pytest.raises(script.MobileYolactError, match="training s-320 on .* failed: "):
+        training.measure_training(labels.parent / "none.json")
 
 
 @pytest.mark.slow
