@@ -184,6 +184,19 @@ def test_a_score_that_slips_below_the_threshold_still_matches(
     assert report(outputs(0.20), outputs(0.31)).matched_fraction == 0.0
 
 
+def test_which_of_two_cells_is_kept_does_not_matter(
+    report: Callable[..., ParityReport],
+) -> None:
+    first, second = outputs(cells=(5, 6)), outputs(cells=(5, 6))
+    for raw in (first, second):
+        raw.boxes.reshape(16, 4, 8)[6, 0] = np.eye(8, dtype=np.float32)[2] * 20  # twice to the left
+    first.scores[0, 6, 0] -= 0.01
+    second.scores[0, 5, 0] -= 0.01
+    found = report(second, first)
+    assert (found.instances, found.matched_fraction) == (2, 1.0)
+    assert found.min_mask_iou == 1.0
+
+
 def test_nothing_matched_is_a_breach(report: Callable[..., ParityReport]) -> None:
     result = report(outputs(cells=()))
     assert (result.matched_fraction, result.mean_mask_iou) == (0.0, None)

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,7 +100,9 @@ def compare(
     """Run both models on ``images``, (H, W, 3) uint8 RGB of any size, and compare.
 
     Each model prepares the pictures as its own contract says. Masks are compared at the
-    reference's thresholds, for instances of one class whose boxes overlap by half or more.
+    reference's thresholds, each instance with that of its class which overlaps it most, by half
+    or more, among all that the other model found before suppression: of two cells that see one
+    object about equally well, rounding decides which is kept.
 
     Raises:
         OptionError: the models differ in input size, classes or outputs, or no picture given.
@@ -114,9 +116,9 @@ def compare(
     )
     count = 0
     for image in images:
-        raw, found = zip(*(_run(b, image, wide) for b in (reference, candidate)), strict=True)
-        tensors.add(*raw)
-        masks.add(*found)
+        a, b = (_run(backend, image, wide) for backend in (reference, candidate))
+        tensors.add(a.raw, b.raw)
+        masks.add(a, b)
         count += 1
     if not count:
         raise OptionError("there are no pictures to compare the models on; give at least one")
@@ -138,9 +140,15 @@ def _check_comparable(reference: Backend, candidate: Backend) -> None:
         )
 
 
-def _run(
-    backend: Backend, image: NDArray[np.uint8], options: PostprocessOptions
-) -> tuple[RawOutputs, Instances]:
+class _Answer(NamedTuple):
+    """Raw outputs, what is found in them, and that without suppression."""
+
+    raw: RawOutputs
+    kept: Instances
+    every: Instances
+
+
+def _run(backend: Backend, image: NDArray[np.uint8], options: PostprocessOptions) -> _Answer:
     tensor, placement = preprocess(image, backend.contract)
     raw = backend.run(tensor)
     for name, values in zip(OUTPUT_NAMES, raw, strict=True):
@@ -149,7 +157,11 @@ def _run(
                 f"{backend.describe()} gives NaN or infinity in the output '{name}'; "
                 "the model cannot be used in this engine"
             )
-    return raw, postprocess(raw, backend.contract, placement, options)
+    every = dataclasses.replace(options, nms_threshold=1.0, max_detections=options.max_candidates)
+    kept, every_one = (
+        postprocess(raw, backend.contract, placement, chosen) for chosen in (options, every)
+    )
+    return _Answer(raw, kept, every_one)
 
 
 class _Tensors:
@@ -190,13 +202,15 @@ class _Masks:
         self.alone = 0
         self.ious: list[float] = []
 
-    def add(self, reference: Instances, candidate: Instances) -> None:
-        matched = match(reference, candidate)
+    def add(self, reference: _Answer, candidate: _Answer) -> None:
+        kept, others = reference.kept, candidate.every
+        matched = match(kept, others)
         for i, j in matched.pairs:
-            if max(reference.scores[i], candidate.scores[j]) >= self.threshold:
-                self.ious.append(mask_iou(reference, i, candidate, j))
-        self.alone += sum(reference.scores[i] >= self.threshold for i in matched.alone_a)
-        self.alone += sum(candidate.scores[j] >= self.threshold for j in matched.alone_b)
+            if max(kept.scores[i], others.scores[j]) >= self.threshold:
+                self.ious.append(mask_iou(kept, i, others, j))
+        self.alone += sum(kept.scores[i] >= self.threshold for i in matched.alone_a)
+        new = match(candidate.kept, reference.every).alone_a
+        self.alone += sum(candidate.kept.scores[j] >= self.threshold for j in new)
 
     def summary(self) -> tuple[int, float | None, float | None, float | None]:
         """``instances``, ``matched_fraction``, ``mean_mask_iou`` and ``min_mask_iou``."""
