@@ -118,6 +118,19 @@ def test_drawing_takes_little_more_than_the_picture(backend: Backend) -> None:
     assert peak_bytes(lambda: draw(scene.image, found)) <= 1.6 * scene.image.nbytes
 
 
+def test_the_network_moves_few_tensors_about() -> None:
+    """Operations of the embedded files that only cut, join and turn."""
+    onnx = pytest.importorskip("onnx")
+    nodes = Counter(node.op_type for node in onnx.load(zoo.resolve("coco")).graph.node)
+    assert nodes["Conv"] <= 137
+    moving = {"Concat": 31, "Split": 16, "Reshape": 12, "Transpose": 3}
+    assert {name: nodes[name] for name in moving if nodes[name] > moving[name]} == {}
+    lines = zoo.resolve("coco", "ncnn").read_text(encoding="utf-8").splitlines()[2:]
+    layers = Counter(line.split()[0] for line in lines)
+    moving = {"Concat": 31, "Slice": 16, "Reshape": 12, "Permute": 3, "ShuffleChannel": 0}
+    assert {name: layers[name] for name in moving if layers[name] > moving[name]} == {}
+
+
 def test_the_path_around_the_network_is_short_beside_it(backend: Backend) -> None:
     """A ratio of thread times, in turn, whose bound is twice what it was: no noise is as large."""
     scene = Scene(backend, HD, 10)
