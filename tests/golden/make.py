@@ -73,8 +73,9 @@ CASES: dict[str, dict[str, Any]] = {
         "mask_threshold": 0.6,
         "score_threshold": 0.55,
     },
+    # Three of its masks have small islands.
     "dfl-stretch-dice": {
-        "seed": 3,
+        "seed": 8,
         "picture": (70, 83),
         "input_size": (64, 64),
         "coefficient_activation": "tanh",
@@ -266,8 +267,12 @@ def expect(contract: ref.Contract, raw: dict[str, Any], height: int, width: int)
     instances = []
     for one in ref.suppress(contract, found):
         logits = ref.mask_logits(contract, raw["coefficients"][one.row], raw["prototypes"])
-        pixels = ref.pixel_logits(contract, logits, one.box, height, width)
         cut = ref.cut(contract, logits, one.box, height, width)
+        # Whether a cell is one of an island.
+        level = min(abs(logit - cut) for line in logits for logit in line if logit != cut)
+        _check(level > 1e-4, "a cell is at the cut")
+        logits = ref.without_islands(contract, logits, one.box, height, width, cut)
+        pixels = ref.pixel_logits(contract, logits, one.box, height, width)
         # At the cut itself, where all prototypes are rectified to 0, there is nothing to round.
         clear = all(x == cut or abs(x - cut) > 1e-4 for row in pixels for x in row)
         _check(clear, "a pixel is at the cut")

@@ -229,6 +229,36 @@ def cut(contract: Contract, logits: Grid, box: Box, height: int, width: int) -> 
     return math.log(threshold / (1 - threshold))
 
 
+def without_islands(
+    contract: Contract, logits: Grid, box: Box, height: int, width: int, threshold: float
+) -> Grid:
+    """The logits with small islands above ``threshold``, a logit, put below it."""
+    if contract["mask_threshold"] is not None:
+        return logits
+    used = {
+        (y, x)
+        for cells in sources(contract, logits, box, height, width).values()
+        for y, x, _ in cells
+    }
+    left = {(y, x) for y, x in used if logits[y][x] > threshold}
+    islands = []
+    while left:
+        island, edge = set(), [left.pop()]
+        while edge:
+            y, x = edge.pop()
+            island.add((y, x))
+            near = {(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)} & left
+            left -= near
+            edge += near
+        islands.append(island)
+    result = [list(line) for line in logits]
+    for island in islands:
+        if len(island) < 0.15 * max(map(len, islands)):
+            for y, x in island:
+                result[y][x] = threshold - 1
+    return result
+
+
 def cell_weights(contract: Contract, logits: Grid, box: Box, height: int, width: int) -> Grid:
     """The share of each prototype cell that the box covers."""
     placement = place(contract, height, width)

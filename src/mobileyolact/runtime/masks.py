@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from mobileyolact.contract import ModelContract
 from mobileyolact.runtime.candidates import sigmoid
+from mobileyolact.runtime.islands import sink_islands
 from mobileyolact.runtime.preprocess import Placement
 from mobileyolact.runtime.resampling import Resampling
 from mobileyolact.runtime.thresholds import dice_thresholds
@@ -65,7 +66,7 @@ class PrototypeMasks:
         contract: prototype stride and activation.
         placement: where the picture lies in the input.
         threshold: logit above which a pixel belongs to the mask; ``None`` chooses one for each
-            mask, see ``dice_thresholds``.
+            mask, see ``dice_thresholds``, and leaves out small islands, see ``sink_islands``.
     """
 
     def __init__(
@@ -151,6 +152,9 @@ class PrototypeMasks:
             thresholds = np.log(cut / (1 - cut))
         else:
             thresholds = np.full(len(edges), self._threshold, dtype=np.float32)
-        for i, piece in enumerate(windows.pieces(logits)):
-            top, left = int(edges[i, 0]), int(edges[i, 2])
+        for i, (piece, (top, _, left, _)) in enumerate(
+            zip(windows.pieces(logits), edges.tolist(), strict=True)
+        ):
+            if self._threshold is None:
+                sink_islands(piece, thresholds[i])
             self._cuts[start + i] = _Cut(piece, top, left, thresholds[i])

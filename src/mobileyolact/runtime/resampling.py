@@ -28,12 +28,12 @@ class Resampling:
         centres = ((np.arange(pixels) + 0.5) * scale + offset) / stride - 0.5
         positions = np.clip(centres, 0, cells - 1)
         self._first = positions.astype(np.intp)
-        second = np.minimum(self._first + 1, cells - 1)
+        self._after = np.minimum(self._first + 2, cells)  # one more than the last that counts
+        second = self._after - 1
         share = positions - self._first
         self.weights = np.zeros((cells, pixels), dtype=np.float32)
         self.weights[second, np.arange(pixels)] = share
         self.weights[self._first, np.arange(pixels)] = 1 - share
-        self._count = cells
         self._scale, self._offset = scale / stride, offset / stride
         self._edges = np.arange(cells + 1, dtype=np.float32)
 
@@ -45,11 +45,11 @@ class Resampling:
 
     def cells(self, start: int, end: int) -> tuple[int, int]:
         """The range of cells that pixels start..end - 1 are made of; there must be one."""
-        return int(self._first[start]), min(int(self._first[end - 1]) + 2, self._count)
+        return int(self._first[start]), int(self._after[end - 1])
 
     def ranges(self, starts: IndexArray, ends: IndexArray) -> tuple[IndexArray, IndexArray]:
         """The same for many ranges (N,); a range without a pixel gets a cell near it."""
         last: Any = len(self._first) - 1
         first = self._first[np.minimum(starts, last)]
-        after = np.minimum(self._first[np.maximum(ends - 1, 0)] + 2, self._count)
+        after = self._after[np.maximum(ends - 1, 0)]
         return first, np.maximum(after, first + 1)
