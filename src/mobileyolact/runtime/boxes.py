@@ -11,8 +11,8 @@ Matrix = npt.NDArray[np.float64]
 
 def intersection_and_union(a: Boxes, b: Boxes) -> tuple[Matrix, Matrix]:
     """Areas (N, M) that boxes (N, 4) and (M, 4) xyxy have in common and together, in float64."""
-    ax1, ay1, ax2, ay2 = a.astype(np.float64).T[:, :, None]
-    bx1, by1, bx2, by2 = b.astype(np.float64).T[:, None, :]
+    ax1, ay1, ax2, ay2 = a.astype(np.float64, copy=False).T[:, :, None]
+    bx1, by1, bx2, by2 = b.astype(np.float64, copy=False).T[:, None, :]
     width = np.minimum(ax2, bx2)
     width -= np.maximum(ax1, bx1)
     height = np.minimum(ay2, by2)

@@ -23,9 +23,9 @@ def sink_islands(cells: FloatArray, threshold: np.float32) -> None:
         threshold: a logit.
     """
     above = (cells > threshold).view(np.uint8)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(above, connectivity=8)
+    count, labels = cv2.connectedComponents(above, connectivity=8)
     if count > 2:  # the first is the sea
-        sizes = stats[:, cv2.CC_STAT_AREA]
+        sizes = np.bincount(labels.ravel())
         small = sizes < SMALL * sizes[1:].max()
         small[0] = False
         if small.any():

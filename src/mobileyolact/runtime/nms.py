@@ -40,22 +40,24 @@ def nms(
     """
     limit = len(boxes) if limit is None else limit
     order = np.argsort(-scores, kind="stable")
+    sorted_boxes, sorted_classes = boxes[order].astype(np.float64), classes[order]
     kept = np.empty(0, dtype=np.intp)
     # Block by block: one matrix of overlaps instead of one row for each kept box, and no more
     # blocks than the limit needs.
     for start in range(0, len(order), _BLOCK):
         if len(kept) >= limit:
             break
-        block = order[start : start + _BLOCK]
+        block: Any = slice(start, start + _BLOCK)
         if len(kept):
-            block = block[~_conflicts(boxes, classes, kept, block, threshold).any(axis=0)]
-        conflicts = _conflicts(boxes, classes, block, block, threshold)
-        alive = np.ones(len(block), dtype=bool)
-        for i in np.flatnonzero(np.triu(conflicts, 1).any(axis=1)):
+            free = ~_conflicts(sorted_boxes, sorted_classes, kept, block, threshold).any(axis=0)
+            block = start + np.flatnonzero(free)
+        conflicts = np.triu(_conflicts(sorted_boxes, sorted_classes, block, block, threshold), 1)
+        alive = np.ones(len(conflicts), dtype=bool)
+        for i in np.flatnonzero(conflicts.any(axis=1)).tolist():
             if alive[i]:
-                alive[i + 1 :] &= ~conflicts[i, i + 1 :]
-        kept = np.append(kept, block[alive])
-    return kept[:limit]
+                alive &= ~conflicts[i]
+        kept = np.append(kept, np.arange(len(order))[block][alive])
+    return order[kept[:limit]]
 
 
 def fast_nms(
@@ -84,11 +86,11 @@ def fast_nms(
 def _conflicts(
     boxes: FloatArray,
     classes: npt.NDArray[np.integer[Any]],
-    first: IndexArray,
-    second: IndexArray,
+    first: IndexArray | slice,
+    second: IndexArray | slice,
     threshold: float,
 ) -> BoolArray:
-    """The matrix (len(first), len(second)) of conflicts."""
+    """The matrix of conflicts of some boxes with others."""
     intersection, union = intersection_and_union(boxes[first], boxes[second])
     same_class = classes[first][:, None] == classes[second][None, :]
     return np.asarray((intersection > threshold * union) & same_class)

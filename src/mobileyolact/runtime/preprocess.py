@@ -68,7 +68,8 @@ def preprocess(
         if plane.shape != target.shape:
             target[:] = (value - mean) / std
         inner = target[top : top + new_height, left : left + new_width]
-        np.subtract(plane, np.float32(mean), out=inner)
+        inner[:] = plane
+        inner -= np.float32(mean)
         inner *= np.float32(1 / std)
     placement = Placement(
         scale_x=new_width / image_width,
