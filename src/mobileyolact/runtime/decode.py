@@ -1,5 +1,7 @@
 """The network's box numbers as boxes in input pixels."""
 
+from functools import lru_cache
+
 import numpy as np
 import numpy.typing as npt
 
@@ -26,21 +28,28 @@ def decode_boxes(values: FloatArray, cells: IndexArray, contract: ModelContract)
     """
     if contract.box_coding == "anchor":
         return decode_anchors(values, anchor_boxes(contract)[cells])
-    shapes = level_shapes(contract.input_size, contract.strides)
-    ends = np.cumsum([rows * columns for rows, columns in shapes])
-    level = np.searchsorted(ends, cells, side="right")
-    width = np.array([columns for _, columns in shapes])[level]
-    local = cells - np.append(0, ends)[level]
-    stride = np.array(contract.strides, dtype=np.float32)[level]
-    row, column = np.divmod(local, width)
-    centre_x = (column + np.float32(contract.centre_offset)) * stride
-    centre_y = (row + np.float32(contract.centre_offset)) * stride
-
+    centre_x, centre_y, stride = _cells(
+        contract.input_size, contract.strides, contract.centre_offset
+    )[:, cells]
     if contract.box_coding == "dfl":
         values = _expectation(values.reshape(len(values), 4, contract.reg_max + 1))
     left, top, right, bottom = (values * stride[:, None]).T
     boxes = [centre_x - left, centre_y - top, centre_x + right, centre_y + bottom]
     return np.stack(boxes, axis=1).astype(np.float32)
+
+
+@lru_cache(maxsize=8)
+def _cells(
+    input_size: tuple[int, int], strides: tuple[int, ...], centre_offset: float
+) -> FloatArray:
+    """Centre x, centre y and stride of every cell (3, N), in input pixels."""
+    levels = []
+    for (rows, columns), stride in zip(level_shapes(input_size, strides), strides, strict=True):
+        y, x = np.indices((rows, columns), dtype=np.float32).reshape(2, -1) + centre_offset
+        levels.append(np.stack([x * stride, y * stride, np.full_like(x, stride)]))
+    cells = np.concatenate(levels, axis=1).astype(np.float32)
+    cells.flags.writeable = False
+    return cells
 
 
 def decode_anchors(offsets: FloatArray, anchors: FloatArray) -> FloatArray:
