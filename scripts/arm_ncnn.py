@@ -1,12 +1,9 @@
 """The integer convolutions of an ncnn file on Arm, held against ``quantize.engines.ncnn``.
 
-The emulation there is that of x86. On Arm (``convolution_arm.cpp``, ``requantize_arm.cpp``) other
-is only where it rounds: sums are multiplied by input and output scale in one go where a ReLU or a
-leaky one follows, product and bias are added with one rounding, halves are rounded exactly, and
-the reciprocal in depthwise convolutions is a division. So a value is right if a few roundings of
-float32 more or less lead to it, and no share of wrong ones needs to be allowed. One thing more:
-depthwise kernels for channels that are no multiple of 8 (``convolutiondepthwise_3x3_int8.h``) cut
-off at -128, not -127, which the next layer takes as it is.
+Values are right within the roundings that are allowed there, halves are rounded exactly here, and
+no share of wrong ones needs to be allowed. One thing more: depthwise kernels for channels that are
+no multiple of 8 (``convolutiondepthwise_3x3_int8.h``) cut off at -128, not -127, which the next
+layer takes as it is.
 """
 
 import struct
@@ -23,11 +20,10 @@ from mobileyolact.export.ncnn import FLOAT16_TAG, FLOAT32_TAG
 from mobileyolact.export.ncnn_int8 import INT8_TAG, REQUANTIZED
 from mobileyolact.export.ncnn_small import COLOURS
 from mobileyolact.export.quantized import HIGH, QuantizedConv
-from mobileyolact.quantize.engines.ncnn import convolve
+from mobileyolact.quantize.engines.ncnn import ROUNDINGS, convolve
 
 FloatArray = NDArray[np.float32]
 PACKED = 8  # channels that are computed together
-ROUNDINGS = 8  # as many as any order of a handful of operations has, in units of the last place
 
 
 @dataclass(frozen=True, eq=False)

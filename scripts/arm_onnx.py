@@ -8,7 +8,6 @@ Of what is computed with integers, sums alone differ: on Arm they are whole numb
 ``onnxruntime/core/mlas/lib/qladd.cpp``), while x86 adds floats.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,8 @@ from arm_inside import Arrays
 from onnx import TensorProto, helper, numpy_helper
 
 from mobileyolact.export.onnx_int8 import codes_name
+from mobileyolact.export.quantized import Codes
+from mobileyolact.quantize.engines.onnx import emulate_sum_on_arm
 
 # In codes: how near to the middle between two a float value must be to become either.
 TIE = 0.01
@@ -34,29 +35,20 @@ class Agreement:
 
 
 @dataclass(frozen=True)
-class Scale:
-    """What the codes of a tensor, bytes, stand for: step * (byte - zero_point)."""
-
-    step: float
-    zero_point: int
-
-
-@dataclass(frozen=True)
 class Rounding:
     """Codes that are rounded from the float tensor ``source`` of a layer computed in float."""
 
     source: str
-    scale: Scale
+    codes: Codes
 
 
 @dataclass(frozen=True)
 class Sum:
-    """Codes that are the sum of the codes of two other tensors, ``names``, within ``bounds``."""
+    """Codes that are the sum of the codes of two other tensors, ``names``."""
 
     names: tuple[str, str]
-    sources: tuple[Scale, Scale]
-    target: Scale
-    bounds: tuple[int, int]
+    sources: tuple[Codes, Codes]
+    target: Codes
 
 
 class CodedModel:
@@ -73,19 +65,18 @@ class CodedModel:
         self.roundings: dict[str, Rounding] = {}
         self.sums: dict[str, Sum] = {}
         for name in self.codes:
-            node, bounds = self.made[name], (0, 255)
+            node = self.made[name]
             if node.op_type == "Clip":
-                bounds = self.scalars[node.input[1]], self.scalars[node.input[2]]
                 node = self.made[node.input[0]]
             if node.op_type != "QuantizeLinear":
                 continue  # moved only
-            source, scale = node.input[0], self._scale(node)
+            source, codes = node.input[0], self._codes(node)
             if not self._is_integer(source):
-                self.roundings[name] = Rounding(source, scale)
+                self.roundings[name] = Rounding(source, codes)
             elif self.made[source].op_type == "Add":
                 first, second = (self.made[name] for name in self.made[source].input)
-                scales = self._scale(first), self._scale(second)
-                self.sums[name] = Sum((first.input[0], second.input[0]), scales, scale, bounds)
+                sources = self._codes(first), self._codes(second)
+                self.sums[name] = Sum((first.input[0], second.input[0]), sources, codes)
 
     def write_open(self, path: Path) -> None:
         """The same file with all codes among its outputs."""
@@ -118,27 +109,26 @@ class CodedModel:
     def compare(self, arm: Arrays, here: Arrays) -> Agreement:
         """Codes of Arm with those that the cut file gives here.
 
-        They must be equal. But sums must be those of ``add_on_arm``, and each code that is rounded
-        from floats must lie within half a code of the float value, and ``TIE``.
+        They must be equal. But sums must be those of ``emulate_sum_on_arm``, and each code that is
+        rounded from floats must lie within half a code of the float value, and ``TIE``.
         """
         ties = wrong = 0
         for name in self.codes:
             differing = arm[name] != here[name]
             bad = differing
             if name in self.roundings:
-                source, scale = self.roundings[name].source, self.roundings[name].scale
-                value = here[source] / scale.step + scale.zero_point
+                source, codes = self.roundings[name].source, self.roundings[name].codes
+                value = here[source] / codes.step + codes.zero_point
                 bad = differing & (np.abs(value - arm[name]) > 0.5 + TIE)
             elif name in self.sums:
-                first, second = (arm[operand] for operand in self.sums[name].names)
-                bad = arm[name] != add_on_arm(self.sums[name], first, second)
+                bad = arm[name] != add(self.sums[name], arm)
             ties += int(np.count_nonzero(differing & ~bad))
             wrong += int(np.count_nonzero(bad))
         return Agreement(sum(arm[name].size for name in self.codes), ties, wrong)
 
-    def _scale(self, node: onnx.NodeProto) -> Scale:
+    def _codes(self, node: onnx.NodeProto) -> Codes:
         """Of a QuantizeLinear or DequantizeLinear."""
-        return Scale(self.scalars[node.input[1]], self.scalars[node.input[2]])
+        return Codes(self.scalars[node.input[1]], -self.scalars[node.input[2]])
 
     def _is_integer(self, tensor: str) -> bool:
         """Whether ONNX Runtime computes it from bytes alone, as QLinearConv and the like."""
@@ -149,23 +139,15 @@ class CodedModel:
         )
 
 
-def add_on_arm(added: Sum, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The bytes of QLinearAdd on Arm, of bytes of any shape.
-
-    The larger of the two ratios of steps becomes a number of 22 bits, halves are rounded away
-    from 0. It does so for ratios between 2^-14 and 2^8, others it would add as floats.
-    """
-    ratios = [np.float32(x.step) / np.float32(added.target.step) for x in added.sources]
-    shift = 22 - math.frexp(max(ratios))[1]
-    assert 13 <= shift <= 31, "steps of one magnitude"
-    total = np.zeros(first.shape, np.int64)
-    for x, ratio, source in zip((first, second), ratios, added.sources, strict=True):
-        factor = int(np.rint(ratio * np.float32(2**shift)))
-        total += (x.astype(np.int64) - source.zero_point) * factor
-    rounded = (total - (total < 0) + 2 ** (shift - 1)) >> shift
-    low, high = added.bounds
-    codes: np.ndarray = np.clip(rounded + added.target.zero_point, low, high).astype(np.uint8)
-    return codes
+def add(added: Sum, arm: Arrays) -> np.ndarray:
+    """The bytes of a sum on Arm, of those in ``arm``."""
+    first, second = (
+        arm[name] - np.int16(codes.zero_point)
+        for name, codes in zip(added.names, added.sources, strict=True)
+    )
+    total = emulate_sum_on_arm(added.sources, added.target, (first, second))
+    bytes_: np.ndarray = (total + np.int16(added.target.zero_point)).astype(np.uint8)
+    return bytes_
 
 
 def given(name: str) -> str:

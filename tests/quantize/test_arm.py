@@ -23,6 +23,7 @@ from mobileyolact.export.onnx_small import write_onnx_small
 from mobileyolact.export.quantized import Codes, QuantizedLayers, quantize_kernel
 from mobileyolact.export.trace import build_graph
 from mobileyolact.quantize.engines.ncnn import convolve
+from mobileyolact.quantize.engines.onnx import emulate_sum, emulate_sum_on_arm
 from mobileyolact.quantize.execute import execute, stored_weights
 from mobileyolact.quantize.ptq import quantize_layers
 from mobileyolact.quantize.scope import choose_convs
@@ -191,7 +192,7 @@ def test_a_value_in_the_middle_may_become_either_code(load: Callable[[str], Modu
     onnx = load("arm_onnx")
     model = onnx.CodedModel.__new__(onnx.CodedModel)
     model.codes = ["x.codes"]
-    model.roundings = {"x.codes": onnx.Rounding("x.float", onnx.Scale(0.5, 10))}
+    model.roundings = {"x.codes": onnx.Rounding("x.float", Codes(0.5, -10))}
     here = {"x.codes": np.array([12, 12, 12, 12], np.uint8)}
     here["x.float"] = np.array([1.2499, 1.24, 0.7501, 1.0], np.float32)  # 2.4998, 2.48, 1.5002, 2
     arm = {"x.codes": np.array([13, 13, 11, 12], np.uint8)}
@@ -200,18 +201,18 @@ def test_a_value_in_the_middle_may_become_either_code(load: Callable[[str], Modu
     assert model.compare(arm, here) == onnx.Agreement(compared=4, ties=0, wrong=3)
 
 
-def test_sums_on_arm_round_halves_away_from_zero(load: Callable[[str], ModuleType]) -> None:
-    onnx = load("arm_onnx")
-    scales = onnx.Scale(0.25, 100), onnx.Scale(0.125, 0)
-    added = onnx.Sum(("a", "b"), scales, onnx.Scale(0.5, 3), (0, 5))
-    first, second = np.array([101, 99, 99, 99, 100, 90, 110], np.uint8), np.zeros(7, np.uint8)
-    second[2:5] = 1, 2, 10  # -0.25, 0, and 2.5 that becomes 3, then is cut off
-    assert onnx.add_on_arm(added, first, second).tolist() == [4, 2, 3, 3, 5, 0, 5]
+def test_sums_on_arm_round_halves_away_from_zero() -> None:
+    sources, target = (Codes(0.25, -100), Codes(0.125, 0)), Codes(0.5, -3)
+    first, second = np.array([1, -1, -1, -1, 0, -10, 127], np.int8), np.zeros(7, np.int8)
+    second[2:7] = 1, 2, 10, 0, 127  # -0.25, 0, and 2.5 that becomes 3; the last are cut off
+    total = emulate_sum_on_arm(sources, target, (first, second))
+    assert total.tolist() == [1, -1, 0, 0, 3, -3, 95]
     # Seen: 171.50001, which is 171 with ratios of 22 bits, and 172 as a sum of floats.
-    scales = onnx.Scale(0.0612922721, 79), onnx.Scale(0.0447145849, 93)
-    added = onnx.Sum(("a", "b"), scales, onnx.Scale(0.0596050769, 76), (0, 203))
-    one, other = np.array([96], np.uint8), np.array([197], np.uint8)
-    assert onnx.add_on_arm(added, one, other).tolist() == [171]
+    sources = Codes(0.0612922721, -79), Codes(0.0447145849, -93)
+    target = Codes(0.0596050769, -76)
+    codes = np.array([96 - 79], np.int8), np.array([197 - 93], np.int8)
+    assert emulate_sum_on_arm(sources, target, codes).tolist() == [171 - 76]
+    assert emulate_sum(sources, target, codes).tolist() == [172 - 76]
 
 
 # Depthwise ones are left in float: here they take another reciprocal than on Arm.

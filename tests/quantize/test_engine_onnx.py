@@ -35,6 +35,7 @@ from mobileyolact.export.quantized import SUM_FACTORS, QuantizedLayers
 from mobileyolact.export.trace import build_graph
 from mobileyolact.model.weights import load_checkpoint
 from mobileyolact.quantize.agreement import LayerAgreement, check_agreement
+from mobileyolact.quantize.engines import on_x86
 from mobileyolact.quantize.engines.onnx import check
 from mobileyolact.quantize.execute import execute, stored_weights
 from mobileyolact.quantize.ptq import quantize_layers
@@ -194,6 +195,26 @@ def test_every_layer_gives_the_codes_of_its_emulation(
 
     # A check of both against the same misunderstanding would agree too: is it the float network?
     assert (noise(graph, path, other) < 0.02) == (share == 1.0)
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "arm64"])
+def test_sums_are_those_of_one_kind_of_processor(
+    machine: str,
+    tmp_path: Path,
+    make_contract: Callable[..., ModelContract],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    graph = surround(CASES["sum"])
+    seen, other = images(24, 20)
+    record = quantize(graph, [seen], [], 1.0)
+    path = tmp_path / "net.int8.onnx"
+    write_onnx_int8(graph, record, make_contract(), path)
+    same = on_x86() == (machine == "x86_64")
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    found = differing(graph, record, path, other)
+    (total,) = (x.name for x in graph.layers if isinstance(x, Add))
+    assert (found.pop(total) == 0) == same
+    assert found == dict.fromkeys(found, 0)
 
 
 def test_sums_far_below_zero_are_nearer_in_bytes_of_larger_steps(

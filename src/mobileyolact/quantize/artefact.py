@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import platform
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_args
@@ -40,7 +39,7 @@ from mobileyolact.quantize.calibrate import (
     ranges_of,
 )
 from mobileyolact.quantize.effects import PROXY, LayerEffect, layer_effects, plot
-from mobileyolact.quantize.engines import CHECKS, ncnn, onnx, torchscript  # noqa: F401
+from mobileyolact.quantize.engines import CHECKS, ncnn, on_x86, onnx, torchscript  # noqa: F401
 from mobileyolact.quantize.equalize import equalized
 from mobileyolact.quantize.judging import Progress
 from mobileyolact.quantize.measuring import (
@@ -69,7 +68,6 @@ CHECKED_PICTURES = 2
 # less means nothing.
 SMALL_BOUNDS = ParityBounds(min_snr_db=10.0, min_mean_mask_iou=0.0, min_matched_fraction=0.0)
 
-_X86 = ("x86_64", "amd64", "x86", "i386", "i686")
 W = TypeVar("W", Write, WriteInt8)
 
 
@@ -247,8 +245,7 @@ def _record(
 
 def kept_float(graph: Graph, format: str, depthwise: str) -> list[str]:
     """Names of depthwise convolutions where ncnn computes them faster, and better, in float."""
-    on_x86 = platform.machine().lower() in _X86
-    if format != "ncnn" or depthwise == "on" or (depthwise == "auto" and not on_x86):
+    if format != "ncnn" or depthwise == "on" or (depthwise == "auto" and not on_x86()):
         return []
     return [x.name for x in graph.layers if isinstance(x, Conv) and x.groups > 1]
 

@@ -1,5 +1,6 @@
 """What each engine makes of integer layers, emulated, and compared with the engine itself."""
 
+import platform
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,13 @@ Check = Callable[
 ]
 
 CHECKS: dict[str, Check] = {}
+
+_X86 = ("x86_64", "amd64", "x86", "i386", "i686")
+
+
+def on_x86() -> bool:
+    """Whether the engines compute here as on x86; else as on Arm."""
+    return platform.machine().lower() in _X86
 
 
 def register(name: str) -> Callable[[Check], Check]:

@@ -6,6 +6,7 @@ are the same wherever integer sums do not saturate, which ``Codes.weight_limit``
 but for QLinearAdd, which on Arm adds whole numbers.
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from mobileyolact.export.quantized import (
 from mobileyolact.export.torch_layers import activate, compute, convolve
 from mobileyolact.quantize.agreement import Allowed, LayerAgreement, compare_codes
 from mobileyolact.quantize.emulate import accumulate, float_kernel
-from mobileyolact.quantize.engines import register
+from mobileyolact.quantize.engines import on_x86, register
 
 CodeArray = NDArray[np.int8]
 FloatArray = NDArray[np.float32]
@@ -60,7 +61,7 @@ def emulate_convolution(
 def emulate_sum(
     sources: tuple[Codes, Codes], target: Codes, codes: tuple[CodeArray, CodeArray]
 ) -> CodeArray:
-    """QLinearAdd, on bytes as it does it: codes of one shape to codes of the same shape."""
+    """QLinearAdd on x86, on bytes as it does it: codes of one shape to codes of the same shape."""
     ratios = [np.float32(source.step) / np.float32(target.step) for source in sources]
     zeros = [np.float32(source.zero_point) for source in sources]
     zero = np.float32(target.zero_point)
@@ -71,6 +72,24 @@ def emulate_sum(
     whole = (first * np.float64(ratios[0]) + half).astype(np.float32)
     scaled = np.rint(whole)
     return (scaled - zero).clip(target.low, HIGH).astype(np.int8)
+
+
+def emulate_sum_on_arm(
+    sources: tuple[Codes, Codes], target: Codes, codes: tuple[NDArray[Any], NDArray[Any]]
+) -> CodeArray:
+    """QLinearAdd on Arm: codes, integers of one shape, to codes of the same shape.
+
+    The larger of the two ratios of steps becomes a number of 22 bits, halves are rounded away
+    from 0. It does so for ratios between 2^-14 and 2^8, others it would add as floats.
+    """
+    ratios = [np.float32(source.step) / np.float32(target.step) for source in sources]
+    shift = 22 - math.frexp(max(ratios))[1]
+    assert 13 <= shift <= 31, "steps of one magnitude"
+    factors = [int(np.rint(ratio * np.float32(2**shift))) for ratio in ratios]
+    first, second = (q.astype(np.int64) * f for q, f in zip(codes, factors, strict=True))
+    total: NDArray[np.int64] = first + second
+    rounded: NDArray[np.int64] = (total - (total < 0) + 2 ** (shift - 1)) >> shift
+    return np.clip(rounded, target.low, HIGH).astype(np.int8)
 
 
 @register("onnx")
@@ -114,7 +133,8 @@ def _emulate(
     if isinstance(layer, Add) and codes.keys() >= {*layer.inputs}:
         first, second = (codes[name] for name in layer.inputs)
         target = codes[layer.outputs[0]]
-        return {layer.outputs[0]: emulate_sum((first, second), target, (inputs[0], inputs[1]))}
+        add = emulate_sum if on_x86() else emulate_sum_on_arm
+        return {layer.outputs[0]: add((first, second), target, (inputs[0], inputs[1]))}
     if quantized.moves(layer):
         moved = (values.astype(np.int8) for values in _compute(layer, inputs))
         return dict(zip(layer.outputs, moved, strict=True))
