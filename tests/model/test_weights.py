@@ -14,6 +14,7 @@ from mobileyolact.model.backend import TorchBackend
 from mobileyolact.model.network import build_contract, build_network
 from mobileyolact.model.presets import get_preset
 from mobileyolact.model.weights import (
+    STATE_KEY,
     load_checkpoint,
     load_matching,
     read_tensors,
@@ -77,6 +78,12 @@ def test_a_foreign_file(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(ContractError, match="no contract"):
         load_checkpoint(tmp_path / "other.safetensors")
+
+
+def test_the_state_of_a_training(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "last.safetensors", {STATE_KEY: "{}"})
+    with pytest.raises(ContractError, match=r"goes on from.* take best\.safetensors"):
+        load_checkpoint(tmp_path / "last.safetensors")
 
 
 def test_weights_that_do_not_fit(tmp_path: Path) -> None:

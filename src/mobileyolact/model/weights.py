@@ -14,6 +14,8 @@ from mobileyolact.files import write_beside
 from mobileyolact.model.network import MobileYolact, empty_network
 from mobileyolact.model.presets import get_preset
 
+STATE_KEY = "mobileyolact.training"  # in the metadata of a stopped training, see ``train``
+
 
 def save_checkpoint(
     path: Path, network: MobileYolact, contract: ModelContract, half: bool = False
@@ -58,6 +60,11 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], ModelContract]:
         ModelError: not a checkpoint of this package.
     """
     tensors, metadata = read_tensors(path)
+    if STATE_KEY in metadata:
+        raise ContractError(
+            f"{path} is what a training goes on from, not a model; "
+            "take best.safetensors beside it, which is there once the training is done"
+        )
     if CONTRACT_KEY not in metadata:
         raise ContractError(
             f"{path} has no contract, so it is no mobileyolact checkpoint; "

@@ -17,9 +17,8 @@ from torch.optim import Optimizer
 
 from mobileyolact.errors import OptionError, TrainingError
 from mobileyolact.files import write_beside
+from mobileyolact.model.weights import STATE_KEY
 from mobileyolact.train.config import RESULT_NEUTRAL, TrainConfig
-
-_STATE_KEY = "mobileyolact.training"
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def save_state(
         temporary.write_bytes(
             save(
                 {name: value.detach().cpu().contiguous() for name, value in tensors.items()},
-                {_STATE_KEY: json.dumps(header)},
+                {STATE_KEY: json.dumps(header)},
             )
         )
 
@@ -67,7 +66,7 @@ def read_state(path: Path) -> TrainingState:
         TrainingError: the file is damaged, or not one of ours.
     """
     with _open(path) as file:
-        text = (file.metadata() or {}).get(_STATE_KEY)
+        text = (file.metadata() or {}).get(STATE_KEY)
     if text is None:
         raise TrainingError(f"{path} holds no training state; choose another folder with -o")
     header = json.loads(text)
