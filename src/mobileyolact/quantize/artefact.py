@@ -13,7 +13,7 @@ from mobileyolact.contract import OUTPUT_NAMES, ModelContract, Quantization
 from mobileyolact.errors import OptionError, nearest
 from mobileyolact.export import ncnn_int8, ncnn_small, onnx_int8, onnx_small, torchscript_int8  # noqa: F401
 from mobileyolact.export.artefact import measure_parity
-from mobileyolact.export.faster import faster
+from mobileyolact.export.faster import faster, faster_int8
 from mobileyolact.export.formats import (
     INT8_EXPORTERS,
     SMALL_EXPORTERS,
@@ -159,14 +159,15 @@ def quantize_artefacts(
             progress(f"write and check {exporter.name}", done, len(exporters))
             left_out = {*kept, *kept_float(model.graph, exporter.name, depthwise)}
             record = _record(model.graph, seen, summary, left_out)
+            graph, record = faster_int8(model.graph, record)
             files = exporter.files(folder, model.stem)
-            exporter.write(model.graph, record, contract, files[0])
+            exporter.write(graph, record, contract, files[0])
             facts = {
                 "quantization": dataclasses.asdict(summary),
                 "calibration_pictures": min(len(pictures), MOST_PICTURES),
                 "integer_convolutions": len(record.convs),
                 "kept_float": kept,
-                "layers": _check_layers(exporter.name, model.graph, record, files[0], images),
+                "layers": _check_layers(exporter.name, graph, record, files[0], images),
             }
             drafts.append(Draft(exporter.name, files, facts))
         return measure_and_deliver(
