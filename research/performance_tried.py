@@ -19,6 +19,10 @@ what remains is filled up with zeros to multiples of four, which engines want. B
 `n-320` to 0.91 in ONNX Runtime and 0.95 in ncnn, `s-320` to 0.98 and 0.95, and `n-416` in PyTorch
 to 0.97.
 
+Int8 files of `n-416` in ONNX Runtime: **no shuffles**, with the same codes, 0.96; **integers from the
+first pool on**, one convolution earlier than before, 0.95; both, as written, 0.90. The tables above
+were measured before that.
+
 Where the time goes in ONNX Runtime by its own profile, before and after (AVX-512, 28.1 and 26.1
 ms): pointwise convolutions 65 and 69 %, at 50 multiply-accumulates a nanosecond, which is near what
 the processor can do; depthwise ones 16 and 13 %; the first convolution 5 %; moving, joining and
@@ -37,7 +41,8 @@ to the network as it is written:
 | neck: 1x1 convolution before the upsampling instead of after it | 1.01 | 1.00 | 1.00 |
 | neck: depthwise convolutions before the joins instead of after them | 1.01 | 1.00 | |
 | ncnn without matrix kernels for 1x1 convolutions | | | 1.00 |
-| int8: no shuffles (the codes stay the same) | 0.99 | | |
+| first convolution with 32 channels, int8 | 0.97 | | |
+| int8 without blocks of channels (`NchwcTransformer`) for what stays float | 0.99 | | |
 
 All this on an AMD EPYC of family 25, model 17, with ONNX Runtime 1.32 and ncnn 1.0.20261020, while
 other work kept the cores busy: files were loaded anew four to eight times (PyTorch's once) and took

@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 from mobileyolact.contract import ModelContract
 from mobileyolact.export.graph import Add, Conv, Graph
 from mobileyolact.export.trace import trace_origins
-from mobileyolact.quantize.equalize import equalized
+from mobileyolact.quantize.equalize import equalize, equalized
 from mobileyolact.quantize.execute import execute, stored_weights
 from mobileyolact.runtime.image import open_image
 from mobileyolact.runtime.preprocess import preprocess
@@ -92,3 +92,16 @@ def test_the_same_is_computed_from_channels_that_are_more_alike(
     for layer in graph.layers:
         if isinstance(layer, Add) or layer.name in shared:
             assert changed.isdisjoint((*layer.inputs, *layer.outputs)), layer.name
+
+
+def test_what_a_grouped_convolution_reads_is_left_alone() -> None:
+    def conv(name: str, source: str, shape: tuple[int, ...], groups: int = 1) -> Conv:
+        weight = np.ones(shape, np.float32)
+        bias = np.zeros(shape[0], np.float32)
+        return Conv(
+            name=name, inputs=(source,), outputs=(name,), weight=weight, bias=bias, groups=groups
+        )
+
+    writer = conv("x", "image", (4, 3, 1, 1))
+    graph = Graph((writer, conv("y", "x", (4, 2, 1, 1), groups=2)), (3, 8, 8), ("y",))
+    assert equalize(graph, {}, {}) == 0

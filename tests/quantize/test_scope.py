@@ -16,6 +16,7 @@ def conv(name: str, source: str, inputs: int = 4) -> Conv:
         outputs=(name,),
         weight=weight,
         bias=np.zeros(4, np.float32),
+        groups=1 if source == "image" else 4 // inputs,
     )
 
 
@@ -27,12 +28,14 @@ GRAPH = Graph(
     (
         conv("backbone.stem", "image", 3),
         plain(MaxPool, "pool", "backbone.stem", kernel=1, stride=1, padding=0),
-        conv("backbone.left", "pool"),
+        conv("backbone.thin", "backbone.stem", 1),
+        conv("backbone.wide", "backbone.stem"),
+        conv("backbone.left", "pool", 1),
         conv("backbone.right", "pool"),
         conv("backbone.deep", "backbone.left"),
         plain(Add, "sum", "backbone.deep", "backbone.right"),
         plain(Add, "short", "backbone.deep", "pool"),
-        conv("neck.near", "short"),  # the picture is one convolution away, on the shorter path
+        conv("neck.near", "short"),
         conv("neck.far", "sum"),
         conv("head.a", "neck.far"),
         conv("head.b", "neck.near"),
@@ -47,16 +50,21 @@ GRAPH = Graph(
 )
 
 
+# Of depthwise ones that reads the stem alone is left out, what is behind a pool is not.
+BACKBONE = {"backbone.wide", "backbone.left", "backbone.right", "backbone.deep"}
+
+
 def test_full_leaves_out_what_is_near_the_picture_and_what_writes_outputs() -> None:
-    assert choose_convs(GRAPH, "full") == {"backbone.deep", "neck.far", "head.a"}
+    assert choose_convs(GRAPH, "full") == {*BACKBONE, "neck.near", "neck.far", "head.a"}
 
 
 def test_backbone_is_that_part_of_it() -> None:
-    assert choose_convs(GRAPH, "backbone") == {"backbone.deep"}
+    assert choose_convs(GRAPH, "backbone") == BACKBONE
 
 
 def test_more_of_them_can_be_left_out() -> None:
-    assert choose_convs(GRAPH, "full", ["head.a", "backbone.stem"]) == {"backbone.deep", "neck.far"}
+    kept = choose_convs(GRAPH, "full", ["head.a", "backbone.stem"])
+    assert kept == {*BACKBONE, "neck.near", "neck.far"}
     with pytest.raises(
         OptionError, match=r"no convolution 'head\.c'; the nearest one is 'head\.[ab]'"
     ):

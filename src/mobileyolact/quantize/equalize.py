@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mobileyolact.contract import ModelContract
+from mobileyolact.export.channels import is_dense, is_depthwise
 from mobileyolact.export.graph import Conv, Graph, Layer, MaxPool
 from mobileyolact.export.trace import Origin, trace_origins
 from mobileyolact.model.network import MobileYolact
@@ -80,12 +81,16 @@ def equalize(
 
 
 def _pairs(graph: Graph) -> Iterator[tuple[Conv, list[Conv]]]:
-    """Convolutions whose output only convolutions read, and these."""
+    """Convolutions whose output only convolutions read, dense or depthwise ones, and these."""
     for layer in graph.layers:
         if not isinstance(layer, Conv) or (layer.activation and layer.activation.kind == "relu6"):
             continue
         readers = list(_readers(graph, layer.outputs[0]))
-        convs = [reader for reader in readers if isinstance(reader, Conv)]
+        convs = [
+            reader
+            for reader in readers
+            if isinstance(reader, Conv) and (is_dense(reader) or is_depthwise(reader))
+        ]
         if readers and len(convs) == len(readers) and layer.outputs[0] not in graph.outputs:
             yield layer, convs
 

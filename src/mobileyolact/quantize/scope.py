@@ -4,6 +4,7 @@ from collections.abc import Collection
 from typing import Literal
 
 from mobileyolact.errors import OptionError, nearest
+from mobileyolact.export.channels import is_depthwise
 from mobileyolact.export.graph import INPUT_NAME, Conv, Graph
 
 Scope = Literal["full", "backbone"]
@@ -12,9 +13,9 @@ Scope = Literal["full", "backbone"]
 def choose_convs(graph: Graph, scope: Scope, keep_float: Collection[str] = ()) -> frozenset[str]:
     """Names of the convolutions of ``scope`` that become integer ones.
 
-    The first convolution, which reads the picture, those that read what it writes, and the last
-    ones, which write the outputs, stay float in either scope: they are few operations, and what
-    they lose nothing gives back.
+    The first convolution, which reads the picture, depthwise ones that read what it writes, and the
+    last ones, which write the outputs, stay float in either scope: they are few operations, and
+    what they lose nothing gives back.
 
     Args:
         graph: the layers.
@@ -40,16 +41,14 @@ def choose_convs(graph: Graph, scope: Scope, keep_float: Collection[str] = ()) -
 
 
 def _near_the_picture(graph: Graph) -> set[str]:
-    """Convolutions with at most one other between them and the picture."""
-    distance = {INPUT_NAME: 0}
-    found = set[str]()
+    """The convolutions that read the picture, and depthwise ones right behind them."""
+    found, written = set[str](), set[str]()
     for layer in graph.layers:
-        nearest_input = min(distance[name] for name in layer.inputs)
-        if isinstance(layer, Conv):
-            if nearest_input < 2:
-                found.add(layer.name)
-            nearest_input += 1
-        distance.update(dict.fromkeys(layer.outputs, nearest_input))
+        if isinstance(layer, Conv) and INPUT_NAME in layer.inputs:
+            found.add(layer.name)
+            written.update(layer.outputs)
+        elif is_depthwise(layer) and not written.isdisjoint(layer.inputs):
+            found.add(layer.name)
     return found
 
 
