@@ -28,9 +28,9 @@ the end. What did not pay is listed too.
 
 - AP is COCO's average precision over IoU 0.50:0.05:0.95, AP50 that at 0.50; *mask IoU* is the mean
   over the masks whose boxes are right (`mobileyolact evaluate`).
-- `finetune-balloon-s416-imagenet` and the rows of int8 were measured with small islands left in
-  masks, which are left out since ([contract.md](contract.md)); that took mask AP of `coco` from
-  0.197 to 0.198, AP50 stayed.
+- `finetune-balloon-s416-imagenet` and the int8 rows of `s-320` were measured with small islands
+  left in masks, which are left out since ([contract.md](contract.md)); that took mask AP of `coco`
+  from 0.197 to 0.198, AP50 stayed.
 - Of several seeds the mean is shown, ± half of the distance between the best and the worst.
 - *person* is the mask AP50 of persons, on pictures of persons where a section says so.
 - *minutes* are those of the training, *iterations* are given times the batch size.
