@@ -31,12 +31,12 @@ from mobileyolact.export.graph import (
     Split,
 )
 from mobileyolact.export.onnx_int8 import write_onnx_int8
-from mobileyolact.export.quantized import SUM_FACTORS, QuantizedLayers
+from mobileyolact.export.quantized import SUM_FACTORS, Codes, QuantizedLayers
 from mobileyolact.export.trace import build_graph
 from mobileyolact.model.weights import load_checkpoint
 from mobileyolact.quantize.agreement import LayerAgreement, check_agreement
 from mobileyolact.quantize.engines import on_x86
-from mobileyolact.quantize.engines.onnx import check
+from mobileyolact.quantize.engines.onnx import check, emulate_sum, emulate_sum_on_arm
 from mobileyolact.quantize.execute import execute, stored_weights
 from mobileyolact.quantize.ptq import quantize_layers
 from mobileyolact.quantize.scope import choose_convs
@@ -195,6 +195,54 @@ def test_every_layer_gives_the_codes_of_its_emulation(
 
     # A check of both against the same misunderstanding would agree too: is it the float network?
     assert (noise(graph, path, other) < 0.02) == (share == 1.0)
+
+
+def add_bytes(sources: Sequence[Codes], target: Codes, first: Array, second: Array) -> Array:
+    """QLinearAdd of ONNX Runtime on codes (N,)."""
+    import onnxruntime
+
+    helper, uint8 = onnx.helper, onnx.TensorProto.UINT8
+    values = {}
+    for name, codes in zip("abc", (*sources, target), strict=True):
+        values[f"{name}.step"] = np.array(codes.step, np.float32)
+        values[f"{name}.zero"] = np.array(codes.zero_point, np.uint8)
+    names = ["a", "a.step", "a.zero", "b", "b.step", "b.zero", "c.step", "c.zero"]
+    node = helper.make_node("QLinearAdd", names, ["c"], domain="com.microsoft")
+    shaped = [helper.make_tensor_value_info(name, uint8, [len(first)]) for name in "abc"]
+    constants = [numpy_helper.from_array(value, name) for name, value in values.items()]
+    graph = helper.make_graph([node], "add", shaped[:2], shaped[2:], constants)
+    versions = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(graph, opset_imports=versions, ir_version=8)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, ["CPUExecutionProvider"]
+    )
+    given = {"a": first + sources[0].zero_point, "b": second + sources[1].zero_point}
+    (result,) = session.run(["c"], {name: x.astype(np.uint8) for name, x in given.items()})
+    return result.astype(np.int16) - target.zero_point
+
+
+def test_sums_of_all_pairs_of_codes() -> None:
+    rng = np.random.default_rng(1)
+    unfused = 0
+    for _ in range(100):
+        *steps, step = rng.uniform(0.01, 0.1, 3).astype(np.float32).tolist()
+        lows = -rng.integers(0, 128, 3)
+        sources = Codes(steps[0], int(lows[0])), Codes(steps[1], int(lows[1]))
+        target = Codes(step, int(lows[2]))
+        grid = np.meshgrid(*(np.arange(x.low, 128) for x in sources), indexing="ij")
+        first, second = (x.ravel().astype(np.int16) for x in grid)
+        engine = add_bytes(sources, target, first, second).clip(target.low, 127)
+        if not on_x86():
+            assert np.array_equal(engine, emulate_sum_on_arm(sources, target, (first, second)))
+            continue
+        ours = [
+            emulate_sum(sources, target, (first, second), fused=fused) for fused in (True, False)
+        ]
+        assert ((engine == ours[0]) | (engine == ours[1])).all()
+        unfused += int(np.count_nonzero(ours[0] != ours[1]))
+    assert unfused > 0 or not on_x86(), "the cases know the difference"
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "arm64"])
