@@ -53,9 +53,9 @@ over no more than their network. `--input-size 416x416` says the input of a file
 open.
 
 Measured so on 2026-11-26, on the machine of the sections below: YOLO26n-seg, exported by its own
-package with random weights, takes 42.1 ms at 416 and 25.5 ms at 320. From pixels to ten masks
-`coco` takes 27.8 ms, 0.66 of that, `coco-int8` 23.7 ms, 0.56, and `coco` at 320 17.7 ms, 0.69. The
-networks alone are at 0.59, 0.49 and 0.59.
+package with random weights, takes 42.5 ms at 416 and 25.4 ms at 320. From pixels to ten masks
+`coco` takes 28.1 ms, 0.66 of that, and `coco-int8` 21.4 ms, 0.50; at 320 `coco` takes 17.7 ms, 0.70,
+and in int8 13.5 ms, 0.53. The networks alone are at 0.59, 0.44, 0.59 and 0.44.
 
 What to know of such figures:
 

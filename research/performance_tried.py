@@ -20,8 +20,7 @@ what remains is filled up with zeros to multiples of four, which engines want. B
 to 0.97.
 
 Int8 files of `n-416` in ONNX Runtime: **no shuffles**, with the same codes, 0.96; **integers from
-the first pool on**, one convolution earlier than before, 0.95; both, as written, 0.90. The tables
-above were measured before that.
+the first pool on**, one convolution earlier than before, 0.95; both, as written, 0.90.
 
 Where the time goes in ONNX Runtime by its own profile, before and after (AVX-512, 28.1 and 26.1
 ms): pointwise convolutions 65 and 69 %, at 50 multiply-accumulates a nanosecond, which is near what
