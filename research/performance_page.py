@@ -54,8 +54,8 @@ open.
 
 Measured so on 2026-11-26, on the machine of the sections below: YOLO26n-seg, exported by its own
 package with random weights, takes 42.5 ms at 416 and 25.4 ms at 320. From pixels to ten masks
-`coco` takes 28.1 ms, 0.66 of that, and `coco-int8` 21.4 ms, 0.50; at 320 `coco` takes 17.7 ms, 0.70,
-and in int8 13.5 ms, 0.53. The networks alone are at 0.59, 0.44, 0.59 and 0.44.
+`coco` takes 28.1 ms, 0.66 of that, and `coco-int8` 21.4 ms, 0.50; at 320 `coco` takes 17.7 ms,
+0.70, and in int8 13.5 ms, 0.53. The networks alone are at 0.59, 0.44, 0.59 and 0.44.
 
 What to know of such figures:
 
