@@ -297,7 +297,7 @@ def test_whole_networks(preset: str, tmp_path: Path, make_network: Callable[...,
 
 
 @pytest.mark.parametrize(
-    ("tensor", "layer"), [("a.weight.codes", "a"), ("b.bias.codes", "b"), ("x.bias", "x")]
+    ("tensor", "layer"), [("a.weight.codes", "a"), ("b.bias.codes", "b"), ("stem.bias", "stem")]
 )
 def test_a_layer_that_computes_something_else_is_found(
     tensor: str, layer: str, tmp_path: Path, make_contract: Callable[..., ModelContract]
