@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -84,6 +85,7 @@ def test_the_page_explains_every_field() -> None:
         {"resize": "letterbox", "box_coding": "ltrb", "nms": "fast"},
         {"quantization": Quantization("full", "ptq"), "provenance": {"ap": {"mask": 0.2}}},
         ANCHORS,
+        {"mask_prior": (0.5, -1.25, -1)},
     ],
 )
 def test_a_contract_is_valid_and_survives_the_round_trip(
@@ -104,7 +106,7 @@ def test_the_schema_refuses_a_contract_without_a_field(
         jsonschema.validate(value, SCHEMA)
 
 
-@pytest.mark.parametrize("field", OPTIONAL)
+@pytest.mark.parametrize("field", ["anchor_scales", "anchor_ratios"])
 def test_anchors_are_told_where_there_are_anchors_and_only_there(
     make_contract: MakeContract, field: str
 ) -> None:
@@ -154,3 +156,23 @@ def test_embedded_models_carry_a_valid_contract(model: zoo.ZooModel) -> None:
     for text in texts:
         jsonschema.validate(json.loads(text), SCHEMA)
     assert len({ModelContract.from_json(text).to_json() for text in texts}) == 1
+
+
+@pytest.mark.parametrize("prior", [[], [0.5], [1, 2, 3, 4], "abc"])
+def test_a_mask_prior_is_three_numbers_or_left_out(
+    make_contract: MakeContract, prior: object
+) -> None:
+    value = as_json(make_contract())
+    assert "mask_prior" not in value
+    value["mask_prior"] = prior
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(value, SCHEMA)
+    if prior:
+        with pytest.raises(ContractError):
+            ModelContract.from_json(json.dumps(value))
+
+
+@pytest.mark.parametrize("prior", [(0.5,), (1, 2, 3, 4), (1, 2, math.nan)])
+def test_another_mask_prior_is_refused(make_contract: MakeContract, prior: tuple[float]) -> None:
+    with pytest.raises(ContractError, match="mask_prior"):
+        make_contract(mask_prior=prior)

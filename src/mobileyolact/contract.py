@@ -25,7 +25,7 @@ CoefficientActivation = Literal["none", "tanh"]
 PrototypeActivation = Literal["none", "relu"]
 Nms = Literal["exact", "fast"]
 
-OPTIONAL = ("anchor_scales", "anchor_ratios")
+OPTIONAL = ("anchor_scales", "anchor_ratios", "mask_prior")
 OUTPUT_NAMES = ("scores", "boxes", "coefficients", "prototypes")
 
 
@@ -115,7 +115,8 @@ class ModelContract:
     the level's stride; with ``box_coding`` ``anchor`` a cell has one row for each of
     ``anchor_ratios``, see ``mobileyolact.runtime.anchors``. Prototypes cover the whole input at
     ``prototype_stride``. Scores are logits: one sigmoid per class, or a softmax over the
-    background and the classes. ``fill`` is RGB, whatever ``colour_order`` is.
+    background and the classes. ``mask_prior`` is empty or the three numbers of
+    ``mobileyolact.runtime.prior``. ``fill`` is RGB, whatever ``colour_order`` is.
 
     Raises:
         ContractError: an unknown choice, or fields that contradict each other.
@@ -140,6 +141,7 @@ class ModelContract:
     score_activation: ScoreActivation = "sigmoid"
     coefficient_activation: CoefficientActivation = "tanh"
     prototype_activation: PrototypeActivation = "none"
+    mask_prior: tuple[float, ...] = ()
     score_threshold: float = 0.3
     nms: Nms = "exact"
     nms_threshold: float = 0.6
@@ -169,6 +171,13 @@ class ModelContract:
                 f"{', '.join(OUTPUT_NAMES)} in this order; export the model again"
             )
         _check_anchors(self)
+        if self.mask_prior and not (
+            len(self.mask_prior) == 3 and all(map(math.isfinite, self.mask_prior))
+        ):
+            raise ContractError(
+                f"the contract of model '{self.name}' has mask_prior {self.mask_prior}, which must "
+                "be three finite numbers, or left out; export the model again"
+            )
         _check_shapes(self)
 
     @property
@@ -286,7 +295,16 @@ def _check_shapes(contract: ModelContract) -> None:
             )
 
 
-_TUPLES = ("input_size", "strides", "mean", "std", "fill", "anchor_scales", "anchor_ratios")
+_TUPLES = (
+    "input_size",
+    "strides",
+    "mean",
+    "std",
+    "fill",
+    "anchor_scales",
+    "anchor_ratios",
+    "mask_prior",
+)
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "resize": get_args(Resize),
     "colour_order": get_args(ColourOrder),

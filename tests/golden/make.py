@@ -81,6 +81,15 @@ CASES: dict[str, dict[str, Any]] = {
         "coefficient_activation": "tanh",
         "mask_threshold": None,
     },
+    "ltrb-letterbox-prior": {
+        "seed": 1,
+        "picture": (70, 103),
+        "input_size": (64, 96),
+        "resize": "letterbox",
+        "box_coding": "ltrb",
+        "mask_prior": [0.75, -1.5, -1.25],
+        "mask_threshold": None,
+    },
     # No stride divides the input: cells are a little smaller than the stride.
     "anchor-softmax-fast": {
         "seed": 5,
@@ -267,6 +276,7 @@ def expect(contract: ref.Contract, raw: dict[str, Any], height: int, width: int)
     instances = []
     for one in ref.suppress(contract, found):
         logits = ref.mask_logits(contract, raw["coefficients"][one.row], raw["prototypes"])
+        logits = ref.with_prior(contract, logits, one.box, height, width)
         cut = ref.cut(contract, logits, one.box, height, width)
         # Whether a cell is one of an island.
         level = min(abs(logit - cut) for line in logits for logit in line if logit != cut)

@@ -176,6 +176,24 @@ def mask_logits(contract: Contract, coefficients: list[float], prototypes: list[
     return logits
 
 
+def with_prior(contract: Contract, logits: Grid, box: Box, height: int, width: int) -> Grid:
+    """The logits with what is likely by the place of a cell in the box, an optional field."""
+    if "mask_prior" not in contract:
+        return logits
+    constant, across, down = contract["mask_prior"]
+    placement = place(contract, height, width)
+    stride = contract["prototype_stride"]
+    result = [list(line) for line in logits]
+    for row, line in enumerate(result):
+        for column in range(len(line)):
+            x = ((column + 0.5) * stride - placement.offset_x) / placement.scale_x
+            y = ((row + 0.5) * stride - placement.offset_y) / placement.scale_y
+            u = min(max(2 * (x - box[0]) / (box[2] - box[0]) - 1, -1), 1)
+            v = min(max(2 * (y - box[1]) / (box[3] - box[1]) - 1, -1), 1)
+            line[column] += constant + across * u * u + down * v * v
+    return result
+
+
 def neighbours(rows: int, columns: int, x: float, y: float) -> list[tuple[int, int, float]]:
     """The cells that a value at (x, y) is made of, and their bilinear weights.
 

@@ -30,3 +30,11 @@ def test_cells_are_covered_by_their_share():
     assert covered[0] == pytest.approx(np.ones(15))
     assert covered[1, :4] == pytest.approx([0, 0.75, 0.5, 0])
     assert not covered[2].any()
+
+
+def test_positions_run_from_side_to_side_of_the_box():
+    resampling = Resampling(60, 0.5, 10.0, stride=4, cells=10)
+    positions = resampling.positions(np.float32([0, 8]), np.float32([60, 16]))
+    # The cells' centres in picture pixels are (2 + 4 i - 10) / 0.5 = -16, -8, 0, 8, 16, ...
+    assert positions[0] == pytest.approx((np.arange(-16, 64, 8) / 30 - 1).clip(-1, 1))
+    assert positions[1] == pytest.approx([-1] * 4 + [1] * 6)

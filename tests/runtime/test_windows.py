@@ -31,7 +31,7 @@ def test_outer_products_lie_in_their_windows():
     edges = some_windows(random, 9, 6, 8)
     rows, columns = random.normal(size=(9, 6)), random.normal(size=(9, 8))
     windows = Windows(edges)
-    cells = windows.outer(np.float32(rows), np.float32(columns))
+    cells = windows.outer(np.multiply, np.float32(rows), np.float32(columns))
     assert len(cells) == windows.ends[-1]
     for i, (piece, (top, bottom, left, right)) in enumerate(
         zip(windows.pieces(cells), edges, strict=True)

@@ -112,7 +112,7 @@ def build_contract(
 def _coding(preset: Preset) -> dict[str, Any]:
     """How the outputs are read, and the defaults that go with it."""
     if not preset.anchor_ratios:
-        return {"reg_max": preset.reg_max}
+        return {"reg_max": preset.reg_max, "mask_prior": preset.mask_prior}
     return {
         "box_coding": "anchor",
         "anchor_scales": preset.anchor_scales,

@@ -20,7 +20,8 @@ class Preset:
     With ``anchor_ratios`` it is a network with anchors, of ``anchor_scales`` in input pixels, one
     a level. For these alone, ``separable`` says that 3x3 convolutions are depthwise separable,
     and ``prototype_branch`` whether the prototypes have one of them before the upsampling, of
-    ``prototype_channels``, or YOLACT's three, of ``neck_channels``.
+    ``prototype_channels``, or YOLACT's three, of ``neck_channels``. ``mask_prior`` is added to the
+    logits of every mask, see ``runtime.prior``.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Preset:
     anchor_ratios: tuple[float, ...] = ()
     separable: bool = True
     prototype_branch: Literal["simplified", "full"] = "simplified"
+    mask_prior: tuple[float, ...] = (0.7, -1.2, -1.0)
 
     @property
     def box_values(self) -> int:
@@ -84,6 +86,7 @@ def _yolact(name: str, size: int) -> Preset:
         strides=(8, 16, 32, 64, 128),
         anchor_scales=tuple(side * size / 550 for side in (24, 48, 96, 192, 384)),
         anchor_ratios=(1, 0.5, 2),
+        mask_prior=(),
     )
 
 

@@ -11,6 +11,7 @@ from mobileyolact.contract import ModelContract
 from mobileyolact.runtime.candidates import sigmoid
 from mobileyolact.runtime.islands import sink_islands
 from mobileyolact.runtime.preprocess import Placement
+from mobileyolact.runtime.prior import prior_terms
 from mobileyolact.runtime.resampling import Resampling
 from mobileyolact.runtime.thresholds import dice_thresholds
 from mobileyolact.runtime.windows import Windows
@@ -51,10 +52,10 @@ class _Cut(NamedTuple):
 class PrototypeMasks:
     """Masks as linear combinations of prototypes (YOLACT, arXiv:1904.02689, section 3.3).
 
-    For each instance the combination is formed on the cells under its box, resampled
-    bilinearly to picture pixels while it is still a logit, and then cut. Pixel centres are
-    mapped exactly through the placement; beyond the outermost cell centres the values stay
-    constant. Pixels whose centre is outside the box are left out.
+    For each instance the combination is formed on the cells under its box, with the contract's
+    ``mask_prior`` added, resampled bilinearly to picture pixels while it is still a logit, and
+    then cut. Pixel centres are mapped exactly through the placement; beyond the outermost cell
+    centres the values stay constant. Pixels whose centre is outside the box are left out.
 
     Combinations and thresholds are made for some instances together, masks one at a time.
     Finished masks are kept as packed bits, up to 64 MiB; masks beyond that are made anew.
@@ -63,7 +64,7 @@ class PrototypeMasks:
         boxes: (N, 4) xyxy in picture pixels, inside the picture.
         coefficients: (N, K), activated.
         prototypes: (K, h, w), not yet activated.
-        contract: prototype stride and activation.
+        contract: prototype stride and activation, mask prior.
         placement: where the picture lies in the input.
         threshold: logit above which a pixel belongs to the mask; ``None`` chooses one for each
             mask, see ``dice_thresholds``, and leaves out small islands, see ``sink_islands``.
@@ -84,7 +85,7 @@ class PrototypeMasks:
         self._boxes, self._coefficients = boxes, coefficients
         # The pixels whose centres lie in each box: x1, y1, x2, y2, ends excluded.
         self._pixels = np.ceil(boxes.astype(np.float64) - 0.5).astype(np.intp)
-        self._threshold = threshold
+        self._threshold, self._prior = threshold, contract.mask_prior
         self._placement, self._stride = placement, contract.prototype_stride
         self._block_rows = max(1, int(_BLOCK_CELLS * self._stride / placement.scale_y))
         self._cuts: dict[int, _Cut] = {}
@@ -140,13 +141,22 @@ class PrototypeMasks:
         """Logits and thresholds of the ``_BATCH`` instances from ``start`` on."""
         batch = slice(start, start + _BATCH)
         x1, y1, x2, y2 = self._pixels[batch].T
+        low_x, low_y, high_x, high_y = self._boxes[batch].T
         edges = np.stack([*self._down.ranges(y1, y2), *self._across.ranges(x1, x2)], axis=1)
         windows = Windows(edges)
         logits = windows.combine(self._coefficients[batch], self._prototypes)
+        if self._prior:
+            rows, columns = prior_terms(
+                self._prior,
+                self._down.positions(low_y, high_y),
+                self._across.positions(low_x, high_x),
+            )
+            logits += windows.outer(np.add, rows, columns)
         if self._threshold is None:
-            low_x, low_y, high_x, high_y = self._boxes[batch].T
             shares = windows.outer(
-                self._down.covered(low_y, high_y), self._across.covered(low_x, high_x)
+                np.multiply,
+                self._down.covered(low_y, high_y),
+                self._across.covered(low_x, high_x),
             )
             cut = dice_thresholds(sigmoid(logits), shares, windows.starts)
             thresholds = np.log(cut / (1 - cut))

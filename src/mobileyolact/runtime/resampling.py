@@ -43,6 +43,15 @@ class Resampling:
         share = np.minimum(self._edges[1:], high) - np.maximum(self._edges[:-1], low)
         return np.asarray(np.maximum(share, 0), dtype=np.float32)
 
+    def positions(self, starts: FloatArray, ends: FloatArray) -> FloatArray:
+        """Where cell centres lie between picture pixels start and end (N,): (N, cells).
+
+        -1 is at the start and 1 at the end; centres beyond count as there.
+        """
+        middle, half = (ends + starts) / 2, (ends - starts) / 2
+        centres = (self._edges[:-1] + 0.5 - self._offset) / self._scale
+        return np.asarray(np.clip((centres - middle[:, None]) / half[:, None], -1, 1))
+
     def cells(self, start: int, end: int) -> tuple[int, int]:
         """The range of cells that pixels start..end - 1 are made of; there must be one."""
         return int(self._first[start]), int(self._after[end - 1])

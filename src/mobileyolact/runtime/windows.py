@@ -52,13 +52,13 @@ class Windows:
                 pieces[i][:] = plane[top - first : bottom - first, left:right]
         return cells
 
-    def outer(self, rows: FloatArray, columns: FloatArray) -> FloatArray:
-        """The products (S,) of a factor for each row (N, h) and one for each column (N, w)."""
+    def outer(self, operation: np.ufunc, rows: FloatArray, columns: FloatArray) -> FloatArray:
+        """``operation`` (S,) of a number for each row (N, h) and one for each column (N, w)."""
         cells = np.empty(self.ends[-1], dtype=np.float32)
         for row, column, piece, (top, bottom, left, right) in zip(
             rows, columns, self.pieces(cells), self.edges.tolist(), strict=True
         ):
-            np.multiply(row[top:bottom, None], column[left:right], out=piece)
+            operation(row[top:bottom, None], column[left:right], out=piece)
         return cells
 
     def _each(self) -> Iterator[tuple[int, int, list[int]]]:
