@@ -33,8 +33,8 @@ def test_every_artefact_reaches_what_the_checkpoint_does(shared: Path) -> None:
         for kind in ("mask", "box"):
             assert found[kind]["AP"] == pytest.approx(checkpoint[kind]["AP"], abs=bound)
     assert checkpoint["box"]["AP"] == pytest.approx(0.311, abs=0.003)
-    assert checkpoint["mask"]["AP"] >= 0.195
-    assert checkpoint["mask"]["AP50"] >= 0.395
+    assert checkpoint["mask"]["AP"] >= 0.20
+    assert checkpoint["mask"]["AP50"] >= 0.405
 
 
 def test_int8_loses_next_to_nothing(shared: Path) -> None:
@@ -46,4 +46,4 @@ def test_int8_loses_next_to_nothing(shared: Path) -> None:
 def test_persons(shared: Path) -> None:
     found = evaluated("coco", shared / "data/coco-mini/val_person.json").to_json()
     mask, box = (found[kind]["per_class"]["person"]["AP50"] for kind in ("mask", "box"))
-    assert mask >= 0.83 * box
+    assert mask >= 0.85 * box

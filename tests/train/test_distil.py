@@ -95,13 +95,6 @@ def test_a_teachers_mask_by_hand() -> None:
     assert loss.item() == pytest.approx((divergence.mean() * score).item(), rel=1e-5)
 
 
-def test_each_network_has_its_own_mask_prior() -> None:
-    prior = (0.5, -1.0, -1.0)
-    same = taught_mask_loss(certain(0), certain(0), batch(), STRIDES, (prior, prior))
-    assert same.item() == 0
-    assert taught_mask_loss(certain(0), certain(0), batch(), STRIDES, (prior, ())) > 0.01
-
-
 def test_only_the_teachers_box_counts() -> None:
     taught, student = certain(0), certain(0)
     student.prototypes[0, :, 12:] += 9.0  # far below it

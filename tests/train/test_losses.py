@@ -10,8 +10,6 @@ torch = pytest.importorskip("torch")
 from mobileyolact.labels.dataset import CLASS_AGNOSTIC
 from mobileyolact.model.network import Outputs, build_network
 from mobileyolact.model.presets import get_preset
-from mobileyolact.runtime.prior import prior_terms
-from mobileyolact.runtime.resampling import Resampling
 from mobileyolact.train import losses
 from mobileyolact.train.assign import CELLS_PER_OBJECT, Positives
 from mobileyolact.train.boxes import cell_centres
@@ -20,7 +18,6 @@ from mobileyolact.train.data import Batch
 from mobileyolact.train.losses import (
     box_coverage,
     box_losses,
-    box_prior,
     class_loss,
     compute_losses,
     mask_losses,
@@ -130,27 +127,6 @@ def test_perfect_masks_cost_nothing_and_the_outside_of_the_box_does_not_count() 
     assert mask_losses(coefficients, prototypes, one_positive(), scene)[0] == bce
     prototypes[0, 0, 4, 4] = -50.0
     assert mask_losses(coefficients, prototypes, one_positive(), scene)[0] > 0.1
-
-
-def test_the_mask_prior_is_that_of_the_runtime_and_is_learnt_with() -> None:
-    prior, boxes = (0.5, -1.25, -0.75), torch.tensor([[8.0, 8, 48, 40], [30, 0.5, 64, 3]])
-    added = box_prior(prior, boxes, torch.Size((16, 12)), torch.Size((64, 48)))
-    low_x, low_y, high_x, high_y = boxes.numpy().T
-    across, down = Resampling(48, 1, 0, 4, 12), Resampling(64, 1, 0, 4, 16)
-    rows, columns = prior_terms(
-        prior, down.positions(low_y, high_y), across.positions(low_x, high_x)
-    )
-    expected = torch.from_numpy(rows[:, :, None] + columns[:, None])
-    assert torch.allclose(added, expected, atol=1e-6)
-    assert not box_prior((), boxes, torch.Size((16, 12)), torch.Size((64, 48))).any()
-
-    scene = batch([1])
-    nothing = torch.zeros(1, len(CENTRES), 2), torch.zeros(1, 2, 16, 16)
-    without, _ = mask_losses(*nothing, one_positive(), scene)
-    with_prior, _ = mask_losses(*nothing, one_positive(), scene, (-5.0, 0.0, 0.0))
-    assert without.item() == pytest.approx(math.log(2))
-    half = 2.5 + math.log(1 + math.exp(-5))  # half of the box is object, half is not
-    assert with_prior.item() == pytest.approx(half, rel=1e-5)
 
 
 def crowded(seed: int, pictures: int) -> tuple[Positives, torch.Tensor]:

@@ -20,8 +20,8 @@ class Preset:
     With ``anchor_ratios`` it is a network with anchors, of ``anchor_scales`` in input pixels, one
     a level. For these alone, ``separable`` says that 3x3 convolutions are depthwise separable,
     and ``prototype_branch`` whether the prototypes have one of them before the upsampling, of
-    ``prototype_channels``, or YOLACT's three, of ``neck_channels``. ``mask_prior`` is added to the
-    logits of every mask, see ``runtime.prior``.
+    ``prototype_channels``, or YOLACT's three, of ``neck_channels``. ``mask_prior`` goes into the
+    contract, see ``runtime.prior``; training does without.
     """
 
     name: str

@@ -12,7 +12,7 @@ from mobileyolact.runtime.candidates import sigmoid
 from mobileyolact.runtime.islands import sink_islands
 from mobileyolact.runtime.preprocess import Placement
 from mobileyolact.runtime.prior import prior_terms
-from mobileyolact.runtime.resampling import Resampling
+from mobileyolact.runtime.resampling import Resampling, resampling
 from mobileyolact.runtime.thresholds import dice_thresholds
 from mobileyolact.runtime.windows import Windows
 
@@ -110,14 +110,14 @@ class PrototypeMasks:
     @cached_property
     def _across(self) -> Resampling:
         p = self._placement
-        return Resampling(
+        return resampling(
             p.image_width, p.scale_x, p.offset_x, self._stride, self._prototypes.shape[2]
         )
 
     @cached_property
     def _down(self) -> Resampling:
         p = self._placement
-        return Resampling(
+        return resampling(
             p.image_height, p.scale_y, p.offset_y, self._stride, self._prototypes.shape[1]
         )
 

@@ -1,9 +1,11 @@
 """Where in its box an object is likely to be: more in the middle than in the corners.
 
-Prototypes are mixed for the whole picture and know nothing of a box. What is known of a cell by
-its place in the box is therefore added to its logit: ``constant + across * u**2 + down * v**2``,
-where u and v run from -1 to 1 between the sides of the box. CondInst (arXiv:2003.05664, section
-3.2) gives such relative coordinates to its mask head; here they need no layer.
+Prototypes are mixed for the whole picture and know nothing of a box, and the Dice loss that they
+are learnt with fills boxes rather too much. What the place of a cell in its box says is therefore
+added to its logit: ``constant + across * u**2 + down * v**2``, where u and v run from -1 to 1
+between the sides of the box. It is no part of training, which would take it back
+(docs/adr/0006-how-masks-are-learnt.md). Giving relative coordinates to masks is CondInst's idea
+(arXiv:2003.05664, section 3.2); here they need no layer.
 """
 
 import numpy as np

@@ -1,5 +1,6 @@
 """Bilinear resampling along one axis, from prototype cells to the pixels of a picture."""
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ class Resampling:
         self.weights = np.zeros((cells, pixels), dtype=np.float32)
         self.weights[second, np.arange(pixels)] = share
         self.weights[self._first, np.arange(pixels)] = 1 - share
+        self.weights.flags.writeable = False
         self._scale, self._offset = scale / stride, offset / stride
         self._edges = np.arange(cells + 1, dtype=np.float32)
 
@@ -62,3 +64,9 @@ class Resampling:
         first = self._first[np.minimum(starts, last)]
         after = self._after[np.maximum(ends - 1, 0)]
         return first, np.maximum(after, first + 1)
+
+
+@lru_cache(maxsize=4)
+def resampling(pixels: int, scale: float, offset: float, stride: int, cells: int) -> Resampling:
+    """A ``Resampling``, kept for the next picture: those of a video or a folder are often alike."""
+    return Resampling(pixels, scale, offset, stride, cells)

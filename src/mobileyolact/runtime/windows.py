@@ -11,8 +11,6 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float32]
 IndexArray = npt.NDArray[np.intp]
 
-_GROUP = 16
-
 
 class Windows:
     """N windows on grids of cells.
@@ -38,18 +36,14 @@ class Windows:
     def combine(self, coefficients: FloatArray, prototypes: FloatArray) -> FloatArray:
         """The cells (S,) of ``coefficients`` (N, K) @ ``prototypes`` (K, h, w) in each window."""
         cells = np.empty(self.ends[-1], dtype=np.float32)
-        pieces = self.pieces(cells)
         width = prototypes.shape[2]
         flat = prototypes.reshape(len(prototypes), -1)
-        # Neighbours together, since whole rows of the grid are combined in one product.
-        order = np.argsort(self.edges[:, :2].sum(axis=1))
-        for start in range(0, len(order), _GROUP):
-            group = order[start : start + _GROUP]
-            first, after = int(self.edges[group, 0].min()), int(self.edges[group, 1].max())
-            rows = coefficients[group] @ flat[:, first * width : after * width]
-            for i, plane in zip(group.tolist(), rows.reshape(len(group), -1, width), strict=True):
-                top, bottom, left, right = self.edges[i].tolist()
-                pieces[i][:] = plane[top - first : bottom - first, left:right]
+        for row, piece, (top, bottom, left, right) in zip(
+            coefficients, self.pieces(cells), self.edges.tolist(), strict=True
+        ):
+            # Whole rows of the grid, which lie side by side, in one product.
+            rows = row @ flat[:, top * width : bottom * width]
+            piece[:] = rows.reshape(-1, width)[:, left:right]
         return cells
 
     def outer(self, operation: np.ufunc, rows: FloatArray, columns: FloatArray) -> FloatArray:

@@ -19,7 +19,6 @@ from mobileyolact.train.data import Batch
 from mobileyolact.train.losses import (
     MASKS_PER_PICTURE,
     box_coverage,
-    box_prior,
     compute_losses,
     in_float32,
     mask_logits,
@@ -53,8 +52,7 @@ def taught_by(
         for name, loss in detection_losses(outputs, taught).items():
             terms[name] = config.teacher_weight * loss
         if config.teacher_mask_weight:
-            priors = network.preset.mask_prior, teacher.contract.mask_prior
-            loss = taught_mask_loss(outputs, taught, batch, network.preset.strides, priors)
+            loss = taught_mask_loss(outputs, taught, batch, network.preset.strides)
             terms["teacher_mask"] = config.teacher_mask_weight * loss
         if config.teacher_feature_weight:
             loss = feature_loss(own.features, theirs.features)
@@ -89,11 +87,7 @@ def detection_losses(outputs: Outputs, taught: Outputs) -> dict[str, Tensor]:
 
 
 def taught_mask_loss(
-    outputs: Outputs,
-    taught: Outputs,
-    batch: Batch,
-    strides: tuple[int, ...],
-    priors: tuple[tuple[float, ...], tuple[float, ...]] = ((), ()),
+    outputs: Outputs, taught: Outputs, batch: Batch, strides: tuple[int, ...]
 ) -> Tensor:
     """Divergence from the teacher's masks in its most certain cells; 0 where they are repeated.
 
@@ -102,21 +96,18 @@ def taught_mask_loss(
     pixels: arXiv:1903.04197, equation 1), inside the teacher's box and divided by its area as
     masks of labels are. Weighted by the teacher's score. Cells whose box is that of an object
     with a labelled mask are left to the label. A batch with less than one certain mask a picture
-    counts less. ``priors`` are the mask priors of the two networks.
+    counts less.
     """
     images, cells, weight, boxes = _certain(taught, batch, strides)
     pictures = len(outputs.prototypes) * rank_and_world()[1]
     total = mean_over_processes(weight.sum(), least=float(pictures))
     if not len(images):
         return 0.0 * (outputs.coefficients.sum() + outputs.prototypes.sum())
-    shape, size = outputs.prototypes.shape[2:], batch.images.shape[2:]
     own, theirs = (
-        mask_logits(o.coefficients.tanh(), o.prototypes, images, cells)
-        + box_prior(prior, boxes, shape, size)
-        for o, prior in zip((outputs, taught), priors, strict=True)
+        mask_logits(o.coefficients.tanh(), o.prototypes, images, cells) for o in (outputs, taught)
     )
     target = theirs.sigmoid()
-    inside = box_coverage(boxes, shape, size)
+    inside = box_coverage(boxes, own.shape[1:], batch.images.shape[2:])
     divergence, entropy = (
         functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
         for logits in (own, theirs)

@@ -43,9 +43,7 @@ def compute_losses(
         )
         box, dfl = box_losses(outputs.boxes, boxes, positives, batch, centres, strides)
         losses["box"], losses["dfl"] = config.box_weight * box, config.dfl_weight * dfl
-    bce, dice = mask_losses(
-        outputs.coefficients.tanh(), outputs.prototypes, positives, batch, preset.mask_prior
-    )
+    bce, dice = mask_losses(outputs.coefficients.tanh(), outputs.prototypes, positives, batch)
     losses["mask_bce"] = config.mask_bce_weight * bce
     losses["mask_dice"] = config.mask_dice_weight * dice
     return losses
@@ -119,18 +117,13 @@ def box_losses(
 
 
 def mask_losses(
-    coefficients: Tensor,
-    prototypes: Tensor,
-    positives: Positives,
-    batch: Batch,
-    prior: tuple[float, ...] = (),
+    coefficients: Tensor, prototypes: Tensor, positives: Positives, batch: Batch
 ) -> tuple[Tensor, Tensor]:
     """Mean over masks of BCE divided by the box's area, and of the Dice loss, inside the box.
 
     Args:
         coefficients: (B, N, K) after their activation.
         prototypes: (B, K, h, w).
-        prior: the preset's ``mask_prior``, added to each mask by its true box.
     """
     chosen = within_budget(positives, batch.has_mask[positives.objects], len(prototypes))
     number = mean_over_processes(prototypes.new_tensor(len(chosen)), least=1.0)
@@ -138,11 +131,9 @@ def mask_losses(
         nothing = 0.0 * (coefficients.sum() + prototypes.sum())
         return nothing, nothing
     images, cells, objects = (t[chosen] for t in positives[:3])
-    boxes, shape, size = batch.boxes[objects], prototypes.shape[2:], batch.images.shape[2:]
     logits = mask_logits(coefficients, prototypes, images, cells)
-    logits = logits + box_prior(prior, boxes, shape, size)
     truth = batch.masks[objects].to(logits) / 255
-    inside = box_coverage(boxes, shape, size)
+    inside = box_coverage(batch.boxes[objects], prototypes.shape[2:], batch.images.shape[2:])
     area = inside.sum((1, 2)).clamp(min=1e-6)
     bce = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
     bce = (bce * inside).sum((1, 2)) / area
@@ -192,30 +183,6 @@ def within_budget(positives: Positives, usable: Tensor, pictures: int) -> Tensor
     place = torch.arange(len(order), device=order.device) - (own.cumsum(0) - own)[group[order]]
     chosen = found[order[place < room[group[order]]]]
     return chosen[positives.images[chosen].argsort(stable=True)]
-
-
-def box_prior(
-    prior: tuple[float, ...], boxes: Tensor, shape: torch.Size, input_shape: torch.Size
-) -> Tensor:
-    """What a mask prior adds to the logits (P, h, w) of masks in ``boxes``; nothing if empty.
-
-    Args:
-        prior: of a contract, see ``runtime.prior``.
-        boxes: (P, 4) xyxy in input pixels.
-    """
-    if not prior:
-        return boxes.new_zeros(len(boxes), 1, 1)
-    constant, across, down = prior
-    scale = boxes.new_tensor([input_shape[1] / shape[1], input_shape[0] / shape[0]])
-    low, high = boxes[:, :2], boxes[:, 2:]
-
-    def position(axis: int, cells: int) -> Tensor:
-        centres = (torch.arange(cells, device=boxes.device) + 0.5) * scale[axis]
-        start, side = low[:, axis, None], (high - low)[:, axis, None].clamp(min=1e-6)
-        return (2 * (centres - start) / side - 1).clamp(-1, 1)
-
-    rows, columns = position(1, shape[0]), position(0, shape[1])
-    return constant + down * rows.square()[:, :, None] + across * columns.square()[:, None]
 
 
 def box_coverage(boxes: Tensor, shape: torch.Size, input_shape: torch.Size) -> Tensor:
