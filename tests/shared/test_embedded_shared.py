@@ -39,8 +39,8 @@ def test_every_artefact_reaches_what_the_checkpoint_does(shared: Path) -> None:
 
 def test_int8_loses_next_to_nothing(shared: Path) -> None:
     found = evaluated("coco-int8", shared / "data/coco-mini/val.json").to_json()["mask"]
-    assert found["AP"] >= 0.193
-    assert found["AP50"] >= 0.985 * 0.396
+    assert found["AP"] >= 0.197
+    assert found["AP50"] >= 0.398
 
 
 def test_persons(shared: Path) -> None:
