@@ -52,10 +52,11 @@ the same engine with the same settings; the ratio of our *total* is then ours fr
 over no more than their network. `--input-size 416x416` says the input of a file that leaves it
 open.
 
-Measured so on 2026-11-26, on the machine of the sections below: YOLO26n-seg, exported by its own
-package with random weights, takes 42.5 ms at 416 and 25.4 ms at 320. From pixels to ten masks
-`coco` takes 28.1 ms, 0.66 of that, and `coco-int8` 21.4 ms, 0.50; at 320 `coco` takes 17.7 ms,
-0.70, and in int8 13.5 ms, 0.53. The networks alone are at 0.59, 0.44, 0.59 and 0.44.
+Measured so on 2026-11-26, on the machine of the sections below, which are a little older and have
+up to 0.9 ms more around the network: YOLO26n-seg, exported by its own package with random weights,
+takes 41.8 ms at 416 and 25.0 ms at 320. From pixels to ten masks `coco` takes 27.3 ms, 0.65 of
+that, and `coco-int8` 20.6 ms, 0.49 (in two runs); at 320 `coco` takes 17.3 ms, 0.69, and in int8,
+measured before, 0.53. The networks alone are at 0.59, 0.43, 0.59 and 0.44.
 
 What to know of such figures:
 
