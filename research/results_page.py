@@ -9,12 +9,12 @@ from typing import Any
 from int8_rows import int8_lines
 from plan import Plan, Row, read_plan
 
-from mobileyolact import __version__
-
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "results.md"
 
 Result = dict[str, Any]  # what experiment.py writes of one run
+
+_WITHOUT_PRIOR = "mobileyolact 0.1.0"
 
 _HEAD = """# Results
 
@@ -116,8 +116,8 @@ def _table(table: Sequence[dict[str, str]]) -> str:
 
 
 def _name(row: Row, found: Sequence[Result]) -> str:
-    earlier = any(result["package"] != f"mobileyolact {__version__}" for result in found)
-    return f"[`{row.name}`](../research/results/{found[0]['name']}.json)" + " †" * earlier
+    without_prior = any(result["package"] == _WITHOUT_PRIOR for result in found)
+    return f"[`{row.name}`](../research/results/{found[0]['name']}.json)" + " †" * without_prior
 
 
 def _what(row: Row, found: Sequence[Result]) -> str:
