@@ -53,7 +53,7 @@ over no more than their network. `--input-size 416x416` says the input of a file
 open.
 
 Measured so on 2026-11-26, on the machine of the sections below, which are a little older and have
-up to 0.9 ms more around the network: YOLO26n-seg, exported by its own package with random weights,
+up to 0.4 ms more around the network: YOLO26n-seg, exported by its own package with random weights,
 takes 41.8 ms at 416 and 25.0 ms at 320. From pixels to ten masks `coco` takes 27.3 ms, 0.65 of
 that, and `coco-int8` 20.6 ms, 0.49 (in two runs); at 320 `coco` takes 17.3 ms, 0.69, and in int8,
 measured before, 0.53. The networks alone are at 0.59, 0.43, 0.59 and 0.44.
