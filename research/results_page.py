@@ -14,7 +14,7 @@ PAGE = HERE.parent / "docs" / "results.md"
 
 Result = dict[str, Any]  # what experiment.py writes of one run
 
-_WITHOUT_PRIOR = "mobileyolact 0.1.0"
+_BEFORE_POSITION = ("mobileyolact 0.1.0", "mobileyolact 0.2.0")
 
 _HEAD = """# Results
 
@@ -30,9 +30,9 @@ the end. What did not pay is listed too.
 
 - AP is COCO's average precision over IoU 0.50:0.05:0.95, AP50 that at 0.50; *mask IoU* is the mean
   over the masks whose boxes are right (`mobileyolact evaluate`).
-- † marks rows measured with version 0.1.0, whose masks had no prior ([contract.md](contract.md)).
-  It takes no part in training: today's command gives the same weights, and masks that are a
-  little better. On the fine-tuned rows it adds up to 0.013 mask AP.
+- † marks rows of before 0.3.0, when masks had no coefficients for the position in their box and
+  were learnt with the Dice loss ([0006](adr/0006-how-masks-are-learnt.md)): today's command trains
+  another network.
 - Of several seeds the mean is shown, ± half of the distance between the best and the worst.
 - *person* is the mask AP50 of persons, on pictures of persons where a section says so.
 - *minutes* are those of the training, *iterations* are given times the batch size.
@@ -116,8 +116,8 @@ def _table(table: Sequence[dict[str, str]]) -> str:
 
 
 def _name(row: Row, found: Sequence[Result]) -> str:
-    without_prior = any(result["package"] == _WITHOUT_PRIOR for result in found)
-    return f"[`{row.name}`](../research/results/{found[0]['name']}.json)" + " †" * without_prior
+    before = any(result["package"] in _BEFORE_POSITION for result in found)
+    return f"[`{row.name}`](../research/results/{found[0]['name']}.json)" + " †" * before
 
 
 def _what(row: Row, found: Sequence[Result]) -> str:

@@ -46,6 +46,7 @@ def make_contract() -> MakeContract:
             classes=len(values["classes"]),
             box_values=4 * bins,
             prototypes=prototypes,
+            position_coefficients=values.get("position_coefficients", 0),
             anchors=len(values.get("anchor_ratios", ())),
             background=values.get("score_activation") == "softmax",
         )
@@ -174,6 +175,8 @@ def make_network() -> Callable[..., tuple[Any, ModelContract]]:
             for level in getattr(network.head, "levels", [network.head]):
                 level.scores.weight.mul_(60)
                 level.boxes.weight.mul_(10)
+                if chosen.position_coefficients:  # whatever the prototypes say, masks are discs
+                    level.coefficients.bias[-8:] = torch.tensor([6.0, 0, 0, -6, 0, -6, 0, 0])
         return network, build_contract(chosen, classes, (size, size) if size else None)
 
     return make

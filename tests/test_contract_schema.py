@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -85,7 +84,7 @@ def test_the_page_explains_every_field() -> None:
         {"resize": "letterbox", "box_coding": "ltrb", "nms": "fast"},
         {"quantization": Quantization("full", "ptq"), "provenance": {"ap": {"mask": 0.2}}},
         ANCHORS,
-        {"mask_prior": (0.5, -1.25, -1)},
+        {"position_coefficients": 8},
     ],
 )
 def test_a_contract_is_valid_and_survives_the_round_trip(
@@ -158,21 +157,15 @@ def test_embedded_models_carry_a_valid_contract(model: zoo.ZooModel) -> None:
     assert len({ModelContract.from_json(text).to_json() for text in texts}) == 1
 
 
-@pytest.mark.parametrize("prior", [[], [0.5], [1, 2, 3, 4], "abc"])
-def test_a_mask_prior_is_three_numbers_or_left_out(
-    make_contract: MakeContract, prior: object
+@pytest.mark.parametrize("count", [0, 4, -8, "8", [8]])
+def test_position_coefficients_are_eight_or_left_out(
+    make_contract: MakeContract, count: object
 ) -> None:
     value = as_json(make_contract())
-    assert "mask_prior" not in value
-    value["mask_prior"] = prior
+    assert "position_coefficients" not in value
+    value["position_coefficients"] = count
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(value, SCHEMA)
-    if prior:
-        with pytest.raises(ContractError):
+    if count:
+        with pytest.raises(ContractError, match="position_coefficients"):
             ModelContract.from_json(json.dumps(value))
-
-
-@pytest.mark.parametrize("prior", [(0.5,), (1, 2, 3, 4), (1, 2, math.nan)])
-def test_another_mask_prior_is_refused(make_contract: MakeContract, prior: tuple[float]) -> None:
-    with pytest.raises(ContractError, match="mask_prior"):
-        make_contract(mask_prior=prior)

@@ -59,4 +59,4 @@ def test_the_checkpoint_is_the_same_model(predictor: Predictor) -> None:
     network, contract = load_checkpoint(MODEL.path("safetensors"))
     assert contract.classes == predictor.contract.classes
     assert contract.mask_threshold == predictor.contract.mask_threshold
-    assert sum(p.numel() for p in network.parameters()) == 1_298_756
+    assert sum(p.numel() for p in network.parameters()) == 1_301_860

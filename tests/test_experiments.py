@@ -178,7 +178,7 @@ def test_a_bad_plan_is_named(
 def record(folder: Path, name: str, seed: int, ap: float, **others: Any) -> None:
     masks = {"AP": ap, "AP50": 2 * ap, "per_class": others.pop("per_class", {})}
     result = {
-        "name": name, "package": "mobileyolact 0.2.0",
+        "name": name, "package": "mobileyolact 0.3.0",
         "seed": seed, "images": 2, "iterations": 20, "batch_size": 8,
         "parameters": 1_304_000, "seconds": 610, "device": "Thinker 9", "device_note": "idle",
         "timing": None, "evaluation": {

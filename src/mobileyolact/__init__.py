@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mobileyolact.runtime.instances import Instances
     from mobileyolact.runtime.predictor import Predictor
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 __all__ = ["Instances", "ModelContract", "Predictor", "__version__"]
 
 _HOME = {

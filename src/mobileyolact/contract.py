@@ -25,7 +25,8 @@ CoefficientActivation = Literal["none", "tanh"]
 PrototypeActivation = Literal["none", "relu"]
 Nms = Literal["exact", "fast"]
 
-OPTIONAL = ("anchor_scales", "anchor_ratios", "mask_prior")
+OPTIONAL = ("anchor_scales", "anchor_ratios", "position_coefficients")
+POSITION_TERMS = 8
 OUTPUT_NAMES = ("scores", "boxes", "coefficients", "prototypes")
 
 
@@ -63,6 +64,7 @@ def output_infos(
     classes: int,
     box_values: int,
     prototypes: int,
+    position_coefficients: int = 0,
     prototype_stride: int = 4,
     anchors: int = 0,
     background: bool = False,
@@ -86,7 +88,11 @@ def output_infos(
             if anchors
             else "left, top, right, bottom, as box_coding says",
         ),
-        ((1, rows_of_all, prototypes), "mask coefficients before activation"),
+        (
+            (1, rows_of_all, prototypes + position_coefficients),
+            "mask coefficients before activation"
+            + (", then those of the position in the box" if position_coefficients else ""),
+        ),
         ((1, prototypes, rows, columns), "prototype masks before activation"),
     )
     return tuple(
@@ -115,8 +121,8 @@ class ModelContract:
     the level's stride; with ``box_coding`` ``anchor`` a cell has one row for each of
     ``anchor_ratios``, see ``mobileyolact.runtime.anchors``. Prototypes cover the whole input at
     ``prototype_stride``. Scores are logits: one sigmoid per class, or a softmax over the
-    background and the classes. ``mask_prior`` is empty or the three numbers of
-    ``mobileyolact.runtime.prior``. ``fill`` is RGB, whatever ``colour_order`` is.
+    background and the classes. The last ``position_coefficients`` of a row of coefficients, 0 or 8,
+    are those of ``mobileyolact.runtime.position``. ``fill`` is RGB, whatever ``colour_order`` is.
 
     Raises:
         ContractError: an unknown choice, or fields that contradict each other.
@@ -141,7 +147,7 @@ class ModelContract:
     score_activation: ScoreActivation = "sigmoid"
     coefficient_activation: CoefficientActivation = "tanh"
     prototype_activation: PrototypeActivation = "none"
-    mask_prior: tuple[float, ...] = ()
+    position_coefficients: int = 0
     score_threshold: float = 0.3
     nms: Nms = "exact"
     nms_threshold: float = 0.6
@@ -171,12 +177,11 @@ class ModelContract:
                 f"{', '.join(OUTPUT_NAMES)} in this order; export the model again"
             )
         _check_anchors(self)
-        if self.mask_prior and not (
-            len(self.mask_prior) == 3 and all(map(math.isfinite, self.mask_prior))
-        ):
+        if self.position_coefficients not in (0, POSITION_TERMS):
             raise ContractError(
-                f"the contract of model '{self.name}' has mask_prior {self.mask_prior}, which must "
-                "be three finite numbers, or left out; export the model again"
+                f"the contract of model '{self.name}' has position_coefficients "
+                f"{self.position_coefficients!r}, which must be {POSITION_TERMS}, or left out; "
+                "export the model again"
             )
         _check_shapes(self)
 
@@ -251,13 +256,15 @@ def _expected_outputs(
     contract: ModelContract, input_size: tuple[int, int]
 ) -> tuple[OutputInfo, ...]:
     """The outputs that follow from the other fields; the prototypes' number is their own."""
-    prototypes = contract.outputs[3].shape[1:2]
+    shape = contract.outputs[3].shape
+    prototypes = next((number for number in shape[1:2] if isinstance(number, int)), 0)
     return output_infos(
         input_size,
         contract.strides,
         classes=len(contract.classes),
         box_values=4 * (contract.reg_max + 1) if contract.box_coding == "dfl" else 4,
-        prototypes=prototypes[0] if prototypes else 0,
+        prototypes=prototypes,
+        position_coefficients=contract.position_coefficients,
         prototype_stride=contract.prototype_stride,
         anchors=len(contract.anchor_ratios),
         background=contract.score_activation == "softmax",
@@ -290,8 +297,9 @@ def _check_shapes(contract: ModelContract) -> None:
         if stated.shape != expected.shape:
             raise ContractError(
                 f"the contract of model '{contract.name}' says that the output '{stated.name}' "
-                f"has shape {stated.shape}, but by its input size, strides, classes, box coding "
-                f"and prototypes it must be {expected.shape}; export the model again"
+                f"has shape {stated.shape}, but by its input size, strides, classes, box coding, "
+                f"prototypes and position_coefficients it must be {expected.shape}; "
+                "export the model again"
             )
 
 
@@ -303,7 +311,6 @@ _TUPLES = (
     "fill",
     "anchor_scales",
     "anchor_ratios",
-    "mask_prior",
 )
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "resize": get_args(Resize),

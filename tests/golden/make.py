@@ -81,13 +81,14 @@ CASES: dict[str, dict[str, Any]] = {
         "coefficient_activation": "tanh",
         "mask_threshold": None,
     },
-    "ltrb-letterbox-prior": {
+    "ltrb-letterbox-position": {
         "seed": 1,
         "picture": (70, 103),
         "input_size": (64, 96),
         "resize": "letterbox",
         "box_coding": "ltrb",
-        "mask_prior": [0.75, -1.5, -1.25],
+        "coefficient_activation": "tanh",
+        "position_coefficients": 8,
         "mask_threshold": None,
     },
     # No stride divides the input: cells are a little smaller than the stride.
@@ -155,7 +156,7 @@ def contract_of(name: str, fields: dict[str, Any]) -> ref.Contract:
     shapes = {
         "scores": [1, count, len(CLASSES) + background],
         "boxes": [1, count, numbers],
-        "coefficients": [1, count, PROTOTYPES],
+        "coefficients": [1, count, PROTOTYPES + contract.get("position_coefficients", 0)],
         "prototypes": [1, PROTOTYPES, rows, columns],
     }
     contract["outputs"] = [
@@ -180,7 +181,9 @@ def draw(contract: ref.Contract, height: int, width: int, rng: random.Random) ->
     rows = _rows(contract)
     scores = [[rng.uniform(-7, -4) for _ in CLASSES] for _ in rows]
     boxes = [_anything(contract, rng) for _ in rows]
-    coefficients = [[rng.uniform(-2, 2) for _ in range(PROTOTYPES)] for _ in rows]
+    coefficients = [
+        [rng.uniform(-2, 2) for _ in range(contract["outputs"][2]["shape"][2])] for _ in rows
+    ]
     placement = ref.place(contract, height, width)
     scales = (placement.scale_x * width, placement.scale_y * height) * 2
     offsets = (placement.offset_x, placement.offset_y) * 2
@@ -275,8 +278,12 @@ def expect(contract: ref.Contract, raw: dict[str, Any], height: int, width: int)
     _check_margins(contract, found)
     instances = []
     for one in ref.suppress(contract, found):
-        logits = ref.mask_logits(contract, raw["coefficients"][one.row], raw["prototypes"])
-        logits = ref.with_prior(contract, logits, one.box, height, width)
+        count = len(raw["prototypes"])
+        coefficients = raw["coefficients"][one.row]
+        logits = ref.mask_logits(contract, coefficients[:count], raw["prototypes"])
+        if "position_coefficients" in contract:
+            position = coefficients[count:]
+            logits = ref.with_position(contract, logits, position, one.box, height, width)
         cut = ref.cut(contract, logits, one.box, height, width)
         # Whether a cell is one of an island.
         level = min(abs(logit - cut) for line in logits for logit in line if logit != cut)

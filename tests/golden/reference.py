@@ -176,11 +176,10 @@ def mask_logits(contract: Contract, coefficients: list[float], prototypes: list[
     return logits
 
 
-def with_prior(contract: Contract, logits: Grid, box: Box, height: int, width: int) -> Grid:
-    """The logits with what is likely by the place of a cell in the box, an optional field."""
-    if "mask_prior" not in contract:
-        return logits
-    constant, across, down = contract["mask_prior"]
+def with_position(
+    contract: Contract, logits: Grid, coefficients: list[float], box: Box, height: int, width: int
+) -> Grid:
+    """The logits with what the place of a cell in the box says, for eight coefficients."""
     placement = place(contract, height, width)
     stride = contract["prototype_stride"]
     result = [list(line) for line in logits]
@@ -190,7 +189,8 @@ def with_prior(contract: Contract, logits: Grid, box: Box, height: int, width: i
             y = ((row + 0.5) * stride - placement.offset_y) / placement.scale_y
             u = min(max(2 * (x - box[0]) / (box[2] - box[0]) - 1, -1), 1)
             v = min(max(2 * (y - box[1]) / (box[3] - box[1]) - 1, -1), 1)
-            line[column] += constant + across * u * u + down * v * v
+            terms = (1, u, v, u * u, u * v, v * v, u * u * v, u * v * v)
+            line[column] += sum(c * term for c, term in zip(coefficients, terms, strict=True))
     return result
 
 

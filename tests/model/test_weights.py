@@ -1,5 +1,6 @@
 """Checkpoints: what is written comes back, and what is damaged gives one sentence."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,15 @@ def test_round_trip(checkpoint: Path) -> None:
     expected = build_network(PRESET, 2, seed=3).state_dict()
     assert all(torch.equal(v, expected[k]) for k, v in network.state_dict().items())
     assert not network.training
+
+
+def test_a_checkpoint_without_position_stays_one(tmp_path: Path) -> None:
+    old = replace(PRESET, position_coefficients=0)
+    path = tmp_path / "old.safetensors"
+    save_checkpoint(path, build_network(old, 2, seed=3), build_contract(old, CLASSES))
+    network, contract = load_checkpoint(path)
+    assert contract.outputs[2].shape == (1, 2125, 32)
+    assert network.head.levels[0].coefficients.out_channels == 32
 
 
 def test_half_keeps_norms_and_biases_exact(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_it_comes_closer_to_the_float_network(
     assert "teacher: n-320, of its detections (1), masks (1)" in said
     log = log_of(folder)
     assert log[-1]["loss"] < 0.5 * log[0]["loss"]
-    assert all(line["mask_bce"] == line["mask_dice"] == 0 for line in log), "no label is taught"
+    assert all(line["mask_bce"] == 0 for line in log), "no label is taught"
     learnt, made = load_checkpoint(result.best)
     assert (made.classes, made.quantization) == (contract.classes, None)
     assert made.provenance["int8"] == "full" and made.provenance["start"] == "tiny.safetensors"

@@ -26,14 +26,14 @@ def test_combinations_in_windows_are_those_of_the_whole_grid():
         assert np.allclose(piece, plane[top:bottom, left:right], atol=1e-5)
 
 
-def test_outer_products_lie_in_their_windows():
+def test_products_lie_in_their_windows():
     random = np.random.default_rng(1)
     edges = some_windows(random, 9, 6, 8)
-    rows, columns = random.normal(size=(9, 6)), random.normal(size=(9, 8))
+    rows, columns = random.normal(size=(9, 6, 3)), random.normal(size=(9, 3, 8))
     windows = Windows(edges)
-    cells = windows.outer(np.multiply, np.float32(rows), np.float32(columns))
+    cells = windows.products(np.float32(rows), np.float32(columns))
     assert len(cells) == windows.ends[-1]
     for i, (piece, (top, bottom, left, right)) in enumerate(
         zip(windows.pieces(cells), edges, strict=True)
     ):
-        assert np.allclose(piece, np.outer(rows[i, top:bottom], columns[i, left:right]))
+        assert np.allclose(piece, rows[i, top:bottom] @ columns[i, :, left:right], atol=1e-6)

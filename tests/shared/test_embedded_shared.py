@@ -33,14 +33,15 @@ def test_every_artefact_reaches_what_the_checkpoint_does(shared: Path) -> None:
         for kind in ("mask", "box"):
             assert found[kind]["AP"] == pytest.approx(checkpoint[kind]["AP"], abs=bound)
     assert checkpoint["box"]["AP"] == pytest.approx(0.311, abs=0.003)
-    assert checkpoint["mask"]["AP"] >= 0.20
-    assert checkpoint["mask"]["AP50"] >= 0.405
+    assert checkpoint["mask"]["AP"] >= 0.214
+    assert checkpoint["mask"]["AP50"] >= 0.411
+    assert checkpoint["mean_matched_iou"] >= 0.70
 
 
 def test_int8_loses_next_to_nothing(shared: Path) -> None:
     found = evaluated("coco-int8", shared / "data/coco-mini/val.json").to_json()["mask"]
-    assert found["AP"] >= 0.197
-    assert found["AP50"] >= 0.398
+    assert found["AP"] >= 0.212
+    assert found["AP50"] >= 0.406
 
 
 def test_persons(shared: Path) -> None:

@@ -161,7 +161,7 @@ def test_a_student_of_another_family_learns_all(
     monkeypatch.setattr(distil, "TEACHER_SCORE", 0.001)
     terms = losses(student(scene.images), scene, student, CONFIG)
     assert set(terms) == {
-        "mask_bce", "mask_dice", "teacher_class", "teacher_box", "teacher_mask", "teacher_feature",
+        "mask_bce", "teacher_class", "teacher_box", "teacher_mask", "teacher_feature",
     }  # fmt: skip
     assert terms["mask_bce"].item() == 0  # there is no label
     for name in ("teacher_box", "teacher_mask", "teacher_feature"):
@@ -181,7 +181,7 @@ def test_what_has_no_weight_is_not_computed(networks: tuple[MobileYolact, Mobile
     losses = taught_by(teacher_of(master), student)
     none = dataclasses.replace(CONFIG, teacher_mask_weight=0.0, teacher_feature_weight=0.0)
     terms = losses(student(scene.images), scene, student, none)
-    assert set(terms) == {"mask_bce", "mask_dice", "teacher_class", "teacher_box"}
+    assert set(terms) == {"mask_bce", "teacher_class", "teacher_box"}
     doubled = dataclasses.replace(none, teacher_weight=2.0)
     again = losses(student(scene.images), scene, student, doubled)
     assert again["teacher_box"].item() == pytest.approx(2 * terms["teacher_box"].item())

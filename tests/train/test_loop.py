@@ -232,7 +232,7 @@ def test_the_log_has_each_iteration_once_after_a_kill(tmp_path: Path) -> None:
     run(tmp_path)
     assert [x["iteration"] for x in log_lines(tmp_path)] == list(range(1, 13))
     assert set(log_lines(tmp_path)[0]) == {
-        "iteration", "loss", "class", "mask_dice", "rate", "images_per_second",
+        "iteration", "loss", "class", "mask_bce", "rate", "images_per_second",
     }  # fmt: skip
 
 

@@ -36,7 +36,7 @@ def run(labels: Path, folder: Path, val: Path | None = None, **options: Any) -> 
 def test_a_few_iterations_fit_four_pictures(labels: Path, tmp_path: Path) -> None:
     said = run(labels, tmp_path, iterations=24, batch_size=4, rate_new=3e-3, zoom=(1.0, 1.0))
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    for name in ("loss", "box", "mask_dice"):
+    for name in ("loss", "box", "mask_bce"):
         values = [line[name] for line in lines]
         assert sum(values[-4:]) < 0.9 * sum(values[:4]), name
     assert said[0] == "data: 4 pictures with 8 labels of 2 classes (disc, square)"

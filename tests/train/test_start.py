@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from safetensors.torch import save
 
 from mobileyolact.contract import ClassInfo
 from mobileyolact.errors import ModelError, OptionError
+from mobileyolact.model.head import POSITION_START
 from mobileyolact.model.network import MobileYolact, build_contract, build_network
 from mobileyolact.model.presets import get_preset
 from mobileyolact.model.weights import save_checkpoint
@@ -64,6 +66,20 @@ def test_classes_are_matched_by_name_and_row(source: MobileYolact, checkpoint: s
     }
     assert made.started == set(made.network.state_dict()) - set(made.partial)
     assert made.random == ()
+
+
+def test_a_start_of_before_the_position_gets_its_coefficients(tmp_path: Path) -> None:
+    old = replace(N, position_coefficients=0)
+    source, path = build_network(old, 2, seed=1), tmp_path / "old.safetensors"
+    save_checkpoint(path, source, build_contract(old, classes("a", "b")))
+    made = make_start(N, str(path), classes("a", "b"))
+    assert made.random == ()
+    assert made.contract.position_coefficients == 8
+    ours, theirs = (net.head.levels[1].coefficients for net in (made.network, source))
+    assert torch.equal(ours.weight[:32], theirs.weight)
+    assert torch.equal(ours.bias[:32], theirs.bias)
+    assert not ours.weight[32:].any()
+    assert torch.equal(ours.bias[32:], torch.tensor(POSITION_START))
 
 
 def test_a_new_class_keeps_its_low_prior(checkpoint: str) -> None:

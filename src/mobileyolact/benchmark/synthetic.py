@@ -68,6 +68,7 @@ def synthetic_outputs(
     boxes[0, scene.rows] = _encode(scene.boxes[scene.objects], scene.rows, contract)
     each = random.normal(0, 1.5, (count, coefficients.shape[2]))
     each[:, :1] = 2.0
+    each[:, len(prototypes[0]) :] = 0  # their position leaves the shapes round
     coefficients[0, scene.rows] = each[scene.objects]
     prototypes[0] = _waves(prototypes.shape[1:], random)
     raw = RawOutputs(scores, boxes, coefficients, prototypes)

@@ -7,6 +7,9 @@ from torch import Tensor, nn
 
 from mobileyolact.model.layers import Separable
 
+# Objects are rather in the middle of their boxes than in the corners: the polynomial of
+# runtime.position that fits masks best where all have the same, on pictures of COCO.
+POSITION_START = (0.7, 0.0, 0.0, -1.2, 0.0, -1.0, 0.0, 0.0)
 PRIOR_SCORE = 0.01  # a new class starts from this score in every cell (arXiv:1708.02002, 4.1)
 
 
@@ -35,14 +38,24 @@ class Head(nn.Module):
 
     Args:
         box_values: values a cell gives for its box, ``4 * (reg_max + 1)`` for DFL.
+        prototypes: how many a cell has coefficients for.
+        position_coefficients: how many more it has for the position, 8 or 0.
     """
 
     def __init__(
-        self, levels: int, channels: int, classes: int, box_values: int, coefficients: int
+        self,
+        levels: int,
+        channels: int,
+        classes: int,
+        box_values: int,
+        prototypes: int,
+        position_coefficients: int,
     ) -> None:
         super().__init__()
+        self.position = position_coefficients
         self.levels = nn.ModuleList(
-            LevelHead(channels, classes, box_values, coefficients) for _ in range(levels)
+            LevelHead(channels, classes, box_values, prototypes + position_coefficients)
+            for _ in range(levels)
         )
 
     def reset_outputs(self, generator: torch.Generator) -> None:
@@ -56,6 +69,10 @@ class Head(nn.Module):
             for layer in (level.scores, level.boxes):
                 nn.init.normal_(layer.weight, std=0.01, generator=generator)
             nn.init.normal_(level.coefficients.weight, std=0.05, generator=generator)
+            if self.position:
+                assert level.coefficients.bias is not None
+                level.coefficients.weight.data[-self.position :] = 0
+                level.coefficients.bias.data[-self.position :] = torch.tensor(POSITION_START)
             assert level.scores.bias is not None
             nn.init.constant_(level.scores.bias, -math.log((1 - PRIOR_SCORE) / PRIOR_SCORE))
 

@@ -41,6 +41,7 @@ class GhostYolact(MobileYolact):
             classes,
             preset.box_values,
             preset.prototypes,
+            preset.position_coefficients,
         )
         self.prototypes = SimplifiedPrototypes(
             preset.neck_channels, c2, preset.prototype_channels, preset.prototypes
@@ -98,6 +99,7 @@ def build_contract(
             classes=len(classes),
             box_values=preset.box_values,
             prototypes=preset.prototypes,
+            position_coefficients=preset.position_coefficients,
             anchors=len(preset.anchor_ratios),
             background=bool(preset.anchor_ratios),
         ),
@@ -112,7 +114,7 @@ def build_contract(
 def _coding(preset: Preset) -> dict[str, Any]:
     """How the outputs are read, and the defaults that go with it."""
     if not preset.anchor_ratios:
-        return {"reg_max": preset.reg_max, "mask_prior": preset.mask_prior}
+        return {"reg_max": preset.reg_max, "position_coefficients": preset.position_coefficients}
     return {
         "box_coding": "anchor",
         "anchor_scales": preset.anchor_scales,

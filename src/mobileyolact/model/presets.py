@@ -7,7 +7,7 @@ convolutions. Several may follow each other.
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from mobileyolact.contract import ColourOrder
+from mobileyolact.contract import POSITION_TERMS, ColourOrder
 from mobileyolact.errors import OptionError, nearest
 
 
@@ -20,8 +20,8 @@ class Preset:
     With ``anchor_ratios`` it is a network with anchors, of ``anchor_scales`` in input pixels, one
     a level. For these alone, ``separable`` says that 3x3 convolutions are depthwise separable,
     and ``prototype_branch`` whether the prototypes have one of them before the upsampling, of
-    ``prototype_channels``, or YOLACT's three, of ``neck_channels``. ``mask_prior`` goes into the
-    contract, see ``runtime.prior``; training does without.
+    ``prototype_channels``, or YOLACT's three, of ``neck_channels``. Of ``position_coefficients``
+    see ``runtime.position``.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Preset:
     anchor_ratios: tuple[float, ...] = ()
     separable: bool = True
     prototype_branch: Literal["simplified", "full"] = "simplified"
-    mask_prior: tuple[float, ...] = (0.7, -1.2, -1.0)
+    position_coefficients: int = POSITION_TERMS
 
     @property
     def box_values(self) -> int:
@@ -86,7 +86,7 @@ def _yolact(name: str, size: int) -> Preset:
         strides=(8, 16, 32, 64, 128),
         anchor_scales=tuple(side * size / 550 for side in (24, 48, 96, 192, 384)),
         anchor_ratios=(1, 0.5, 2),
-        mask_prior=(),
+        position_coefficients=0,
     )
 
 

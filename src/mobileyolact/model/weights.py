@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -84,6 +85,8 @@ def load_checkpoint(path: Path) -> tuple[MobileYolact, ModelContract]:
         preset = get_preset(contract.name)
     except OptionError as error:
         raise ModelError(f"{path} cannot be loaded: {error}") from None
+    # Checkpoints of before the position had coefficients have none.
+    preset = replace(preset, position_coefficients=contract.position_coefficients)
     network = empty_network(preset, len(contract.classes))
     try:
         network.load_state_dict(tensors)

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from mobileyolact.contract import ModelContract
 from mobileyolact.runtime.candidates import sigmoid
 from mobileyolact.runtime.islands import sink_islands
+from mobileyolact.runtime.position import position_factors
 from mobileyolact.runtime.preprocess import Placement
-from mobileyolact.runtime.prior import prior_terms
 from mobileyolact.runtime.resampling import Resampling, resampling
 from mobileyolact.runtime.thresholds import dice_thresholds
 from mobileyolact.runtime.windows import Windows
@@ -52,19 +52,19 @@ class _Cut(NamedTuple):
 class PrototypeMasks:
     """Masks as linear combinations of prototypes (YOLACT, arXiv:1904.02689, section 3.3).
 
-    For each instance the combination is formed on the cells under its box, with the contract's
-    ``mask_prior`` added, resampled bilinearly to picture pixels while it is still a logit, and
-    then cut. Pixel centres are mapped exactly through the placement; beyond the outermost cell
-    centres the values stay constant. Pixels whose centre is outside the box are left out.
+    For each instance the combination is formed on the cells under its box, with what its position
+    in the box adds, resampled bilinearly to picture pixels while it is still a logit, and then
+    cut. Pixel centres are mapped exactly through the placement; beyond the outermost cell centres
+    the values stay constant. Pixels whose centre is outside the box are left out.
 
     Combinations and thresholds are made for some instances together, masks one at a time.
     Finished masks are kept as packed bits, up to 64 MiB; masks beyond that are made anew.
 
     Args:
         boxes: (N, 4) xyxy in picture pixels, inside the picture.
-        coefficients: (N, K), activated.
+        coefficients: (N, K), activated, or (N, K + 8) with those of the position behind.
         prototypes: (K, h, w), not yet activated.
-        contract: prototype stride and activation, mask prior.
+        contract: prototype stride and activation.
         placement: where the picture lies in the input.
         threshold: logit above which a pixel belongs to the mask; ``None`` chooses one for each
             mask, see ``dice_thresholds``, and leaves out small islands, see ``sink_islands``.
@@ -82,10 +82,11 @@ class PrototypeMasks:
         if contract.prototype_activation == "relu":
             prototypes = np.maximum(prototypes, 0)
         self._prototypes = prototypes
-        self._boxes, self._coefficients = boxes, coefficients
+        self._boxes = boxes
+        self._coefficients, self._position = np.split(coefficients, [len(prototypes)], axis=1)
         # The pixels whose centres lie in each box: x1, y1, x2, y2, ends excluded.
         self._pixels = np.ceil(boxes.astype(np.float64) - 0.5).astype(np.intp)
-        self._threshold, self._prior = threshold, contract.mask_prior
+        self._threshold = threshold
         self._placement, self._stride = placement, contract.prototype_stride
         self._block_rows = max(1, int(_BLOCK_CELLS * self._stride / placement.scale_y))
         self._cuts: dict[int, _Cut] = {}
@@ -145,18 +146,17 @@ class PrototypeMasks:
         edges = np.stack([*self._down.ranges(y1, y2), *self._across.ranges(x1, x2)], axis=1)
         windows = Windows(edges)
         logits = windows.combine(self._coefficients[batch], self._prototypes)
-        if self._prior:
-            rows, columns = prior_terms(
-                self._prior,
+        if self._position.size:
+            rows, columns = position_factors(
+                self._position[batch],
                 self._down.positions(low_y, high_y),
                 self._across.positions(low_x, high_x),
             )
-            logits += windows.outer(np.add, rows, columns)
+            logits += windows.products(rows, columns)
         if self._threshold is None:
-            shares = windows.outer(
-                np.multiply,
-                self._down.covered(low_y, high_y),
-                self._across.covered(low_x, high_x),
+            shares = windows.products(
+                self._down.covered(low_y, high_y)[:, :, None],
+                self._across.covered(low_x, high_x)[:, None],
             )
             cut = dice_thresholds(sigmoid(logits), shares, windows.starts)
             thresholds = np.log(cut / (1 - cut))

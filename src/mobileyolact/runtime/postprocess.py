@@ -121,7 +121,8 @@ def postprocess(
     ]
     coefficients = raw.coefficients[0][rows[kept]]
     if contract.coefficient_activation == "tanh":
-        coefficients = np.tanh(coefficients)
+        of_prototypes = coefficients[:, : len(raw.prototypes[0])]
+        np.tanh(of_prototypes, out=of_prototypes)
     threshold = None if options.mask_threshold is None else logit(options.mask_threshold)
     masks = PrototypeMasks(
         boxes[kept], coefficients, raw.prototypes[0], contract, placement, threshold

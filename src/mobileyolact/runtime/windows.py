@@ -46,13 +46,13 @@ class Windows:
             piece[:] = rows.reshape(-1, width)[:, left:right]
         return cells
 
-    def outer(self, operation: np.ufunc, rows: FloatArray, columns: FloatArray) -> FloatArray:
-        """``operation`` (S,) of a number for each row (N, h) and one for each column (N, w)."""
+    def products(self, rows: FloatArray, columns: FloatArray) -> FloatArray:
+        """The cells (S,) of the products of ``rows`` (N, h, r) and ``columns`` (N, r, w)."""
         cells = np.empty(self.ends[-1], dtype=np.float32)
         for row, column, piece, (top, bottom, left, right) in zip(
             rows, columns, self.pieces(cells), self.edges.tolist(), strict=True
         ):
-            operation(row[top:bottom, None], column[left:right], out=piece)
+            np.matmul(row[top:bottom], column[:, left:right], out=piece)
         return cells
 
     def _each(self) -> Iterator[tuple[int, int, list[int]]]:

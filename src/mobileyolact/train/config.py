@@ -62,7 +62,6 @@ class TrainConfig:
     box_weight: float = 2.0
     dfl_weight: float = 0.25
     mask_bce_weight: float = 1.0
-    mask_dice_weight: float = 1.0
     teacher_weight: float = 1.0
     teacher_mask_weight: float = 1.0
     teacher_feature_weight: float = 0.0

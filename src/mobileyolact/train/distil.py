@@ -18,11 +18,10 @@ from mobileyolact.train.config import TrainConfig
 from mobileyolact.train.data import Batch
 from mobileyolact.train.losses import (
     MASKS_PER_PICTURE,
-    box_coverage,
     compute_losses,
     in_float32,
-    mask_logits,
 )
+from mobileyolact.train.masks import box_coverage, placed_mask_logits
 from mobileyolact.train.processes import mean_over_processes, rank_and_world
 from mobileyolact.train.teacher import Teacher
 
@@ -103,11 +102,12 @@ def taught_mask_loss(
     total = mean_over_processes(weight.sum(), least=float(pictures))
     if not len(images):
         return 0.0 * (outputs.coefficients.sum() + outputs.prototypes.sum())
+    input_shape = batch.images.shape[2:]
     own, theirs = (
-        mask_logits(o.coefficients.tanh(), o.prototypes, images, cells) for o in (outputs, taught)
+        placed_mask_logits(o, images, cells, boxes, input_shape) for o in (outputs, taught)
     )
     target = theirs.sigmoid()
-    inside = box_coverage(boxes, own.shape[1:], batch.images.shape[2:])
+    inside = box_coverage(boxes, own.shape[1:], input_shape)
     divergence, entropy = (
         functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
         for logits in (own, theirs)

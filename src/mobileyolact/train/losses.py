@@ -1,4 +1,4 @@
-"""Losses: quality focal classification, GIoU and DFL boxes, BCE and Dice masks."""
+"""Losses: quality focal classification, GIoU and DFL boxes, BCE masks."""
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from mobileyolact.train.boxes import (
 )
 from mobileyolact.train.config import TrainConfig
 from mobileyolact.train.data import Batch
+from mobileyolact.train.masks import box_coverage, placed_mask_logits
 from mobileyolact.train.processes import mean_over_processes, rank_and_world
 
 # They bound memory and time of the mask loss, over all processes.
@@ -43,9 +44,7 @@ def compute_losses(
         )
         box, dfl = box_losses(outputs.boxes, boxes, positives, batch, centres, strides)
         losses["box"], losses["dfl"] = config.box_weight * box, config.dfl_weight * dfl
-    bce, dice = mask_losses(outputs.coefficients.tanh(), outputs.prototypes, positives, batch)
-    losses["mask_bce"] = config.mask_bce_weight * bce
-    losses["mask_dice"] = config.mask_dice_weight * dice
+    losses["mask_bce"] = config.mask_bce_weight * mask_loss(outputs, positives, batch)
     return losses
 
 
@@ -116,46 +115,21 @@ def box_losses(
     return overlap, (dfl * quality).sum() / total
 
 
-def mask_losses(
-    coefficients: Tensor, prototypes: Tensor, positives: Positives, batch: Batch
-) -> tuple[Tensor, Tensor]:
-    """Mean over masks of BCE divided by the box's area, and of the Dice loss, inside the box.
-
-    Args:
-        coefficients: (B, N, K) after their activation.
-        prototypes: (B, K, h, w).
-    """
-    chosen = within_budget(positives, batch.has_mask[positives.objects], len(prototypes))
-    number = mean_over_processes(prototypes.new_tensor(len(chosen)), least=1.0)
+def mask_loss(outputs: Outputs, positives: Positives, batch: Batch) -> Tensor:
+    """Mean over masks of the BCE inside the box, divided by its area (arXiv:1904.02689, 3.2)."""
+    pictures = len(outputs.prototypes)
+    chosen = within_budget(positives, batch.has_mask[positives.objects], pictures)
+    number = mean_over_processes(outputs.prototypes.new_tensor(len(chosen)), least=1.0)
     if not len(chosen):
-        nothing = 0.0 * (coefficients.sum() + prototypes.sum())
-        return nothing, nothing
+        return 0.0 * (outputs.coefficients.sum() + outputs.prototypes.sum())
     images, cells, objects = (t[chosen] for t in positives[:3])
-    logits = mask_logits(coefficients, prototypes, images, cells)
+    boxes, input_shape = batch.boxes[objects], batch.images.shape[2:]
+    logits = placed_mask_logits(outputs, images, cells, boxes, input_shape)
     truth = batch.masks[objects].to(logits) / 255
-    inside = box_coverage(batch.boxes[objects], prototypes.shape[2:], batch.images.shape[2:])
+    inside = box_coverage(boxes, logits.shape[1:], input_shape)
     area = inside.sum((1, 2)).clamp(min=1e-6)
     bce = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-    bce = (bce * inside).sum((1, 2)) / area
-    probability = logits.sigmoid()
-    overlap = 2 * (probability * truth * inside).sum((1, 2)) + 1
-    total = ((probability.square() + truth.square()) * inside).sum((1, 2)) + 1
-    dice = 1 - overlap / total
-    return bce.sum() / number, dice.sum() / number
-
-
-def mask_logits(coefficients: Tensor, prototypes: Tensor, images: Tensor, cells: Tensor) -> Tensor:
-    """Masks (P, h, w) as logits of the cells (P,) in ``images`` (P,), which have to be in order.
-
-    Args:
-        coefficients: (B, N, K) after their activation.
-        prototypes: (B, K, h, w).
-    """
-    counts = torch.bincount(images, minlength=len(prototypes)).tolist()
-    rows = coefficients[images, cells].split(counts)
-    return torch.cat(
-        [row @ prototype.flatten(1) for row, prototype in zip(rows, prototypes, strict=True)]
-    ).unflatten(1, prototypes.shape[2:])
+    return ((bce * inside).sum((1, 2)) / area).sum() / number
 
 
 def within_budget(positives: Positives, usable: Tensor, pictures: int) -> Tensor:
@@ -183,20 +157,3 @@ def within_budget(positives: Positives, usable: Tensor, pictures: int) -> Tensor
     place = torch.arange(len(order), device=order.device) - (own.cumsum(0) - own)[group[order]]
     chosen = found[order[place < room[group[order]]]]
     return chosen[positives.images[chosen].argsort(stable=True)]
-
-
-def box_coverage(boxes: Tensor, shape: torch.Size, input_shape: torch.Size) -> Tensor:
-    """The share (P, h, w) of each prototype cell that a box covers.
-
-    Cells that a box only touches count for as much as they lie inside: with all of them in
-    full, the surroundings would outweigh small objects and their masks would shrink.
-    """
-    scale = boxes.new_tensor([shape[1] / input_shape[1], shape[0] / input_shape[0]])
-    low, high = boxes[:, :2] * scale, boxes[:, 2:] * scale
-
-    def share(axis: int, cells: int) -> Tensor:
-        left = torch.arange(cells, device=boxes.device)
-        start, end = low[:, axis, None], high[:, axis, None]
-        return (torch.minimum(end, left + 1) - torch.maximum(start, left)).clamp(min=0)
-
-    return share(1, shape[0])[:, :, None] * share(0, shape[1])[:, None]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from mobileyolact import zoo
@@ -77,7 +78,7 @@ def make_start(preset: Preset, init: str, classes: Sequence[ClassInfo], seed: in
 
     tensors, old = read_checkpoint(_checkpoint(init))
     old_preset = get_preset(old.name)
-    tensors = _of_use(tensors, old_preset, network)
+    tensors = _with_position(_of_use(tensors, old_preset, network), network)
     scores = {k: v for k, v in tensors.items() if _holds_classes(k)}
     rest = {k: v for k, v in tensors.items() if k not in scores}
     loaded = set(network.state_dict()) - set(load_matching(network, rest))
@@ -159,6 +160,20 @@ def _of_use(tensors: dict[str, Tensor], old: Preset, network: MobileYolact) -> d
         return bool(norm) and part.endswith((".weight", ".bias"))
 
     return {name: tensor for name, tensor in tensors.items() if is_of_use(name)}
+
+
+def _with_position(tensors: dict[str, Tensor], network: MobileYolact) -> dict[str, Tensor]:
+    """``tensors``; coefficients of before those of the position get the rows of ``network``."""
+    state, count = network.state_dict(), network.preset.position_coefficients
+    older = [
+        name
+        for name, tensor in tensors.items()
+        if count
+        and "coefficients" in name.split(".")
+        and name in state
+        and state[name].shape == (len(tensor) + count, *tensor.shape[1:])
+    ]
+    return tensors | {name: torch.cat([tensors[name], state[name][-count:]]) for name in older}
 
 
 def _load_rows(

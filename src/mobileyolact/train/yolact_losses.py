@@ -14,7 +14,7 @@ from mobileyolact.model.network import MobileYolact, Outputs, build_contract
 from mobileyolact.runtime.anchors import anchor_boxes
 from mobileyolact.train.config import TrainConfig
 from mobileyolact.train.data import Batch
-from mobileyolact.train.losses import box_coverage, mask_logits
+from mobileyolact.train.masks import box_coverage, mask_logits
 from mobileyolact.train.processes import mean_over_processes
 from mobileyolact.train.yolact_match import MASK_STRIDE, Matches, encode, match
 
