@@ -54,9 +54,9 @@ open.
 
 Measured so on 2026-11-26, on the machine of the sections below, which are a little older and have
 up to 0.4 ms more around the network: YOLO26n-seg, exported by its own package with random weights,
-takes 41.8 ms at 416 and 25.0 ms at 320. From pixels to ten masks `coco` takes 27.3 ms, 0.65 of
-that, and `coco-int8` 20.6 ms, 0.49 (in two runs); at 320 `coco` takes 17.3 ms, 0.69, and in int8,
-measured before, 0.53. The networks alone are at 0.59, 0.43, 0.59 and 0.44.
+takes 41.7 ms at 416 and 25.0 ms at 320. From pixels to ten masks `coco` takes 27.4 ms, 0.66 of
+that, and `coco-int8` 20.9 ms, 0.500 and 0.504 in two runs; at 320, measured before, `coco` took
+17.3 ms, 0.69, and in int8 0.53. The networks alone are at 0.59, 0.43, 0.59 and 0.44.
 
 What to know of such figures:
 
