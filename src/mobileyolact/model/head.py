@@ -62,7 +62,8 @@ class Head(nn.Module):
         """Start scores at the prior, boxes flat, coefficients where their tanh is not saturated.
 
         With He's weights the first classification loss of a new class would drown the rest, and
-        two thirds of the coefficients would stay at -1 or 1, which cost 0.02 mask AP.
+        two thirds of the coefficients would stay at -1 or 1, which cost 0.02 mask AP. Those of the
+        position start alike for all objects, at ``POSITION_START``.
         """
         for level in self.levels:
             assert isinstance(level, LevelHead)

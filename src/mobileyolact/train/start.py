@@ -163,7 +163,10 @@ def _of_use(tensors: dict[str, Tensor], old: Preset, network: MobileYolact) -> d
 
 
 def _with_position(tensors: dict[str, Tensor], network: MobileYolact) -> dict[str, Tensor]:
-    """``tensors``; coefficients of before those of the position get the rows of ``network``."""
+    """``tensors`` of a network that may have no position coefficients, with those of ``network``.
+
+    Older checkpoints have none; what a new network starts with stands in for them.
+    """
     state, count = network.state_dict(), network.preset.position_coefficients
     older = [
         name
