@@ -31,8 +31,8 @@ the end. What did not pay is listed too.
 - AP is COCO's average precision over IoU 0.50:0.05:0.95, AP50 that at 0.50; *mask IoU* is the mean
   over the masks whose boxes are right (`mobileyolact evaluate`).
 - † marks rows of before 0.3.0, when masks had no coefficients for the position in their box and
-  were learnt with the Dice loss ([0006](adr/0006-how-masks-are-learnt.md)): today's command trains
-  another network.
+  were learnt with the Dice loss ([0006](adr/0006-how-masks-are-learnt.md)), and small sets were not
+  zoomed out as far: today's command trains another network.
 - Of several seeds the mean is shown, ± half of the distance between the best and the worst.
 - *person* is the mask AP50 of persons, on pictures of persons where a section says so.
 - *minutes* are those of the training, *iterations* are given times the batch size.

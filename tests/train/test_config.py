@@ -25,6 +25,7 @@ def test_defaults_follow_from_the_number_of_images(
     assert (config.iterations, config.batch_size) == (iterations, batch_size)
     assert config.rate_started == pytest.approx(0.1 * config.rate_new)
     assert config.frozen_batch_norm == (images <= 10_000)
+    assert config.zoom == ((0.35, 1.7) if images <= 600 else (0.6, 1.7))
     assert config.warmup_iterations < config.iterations
     assert config.checkpoint_every <= config.validate_every <= config.iterations
 

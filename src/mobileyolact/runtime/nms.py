@@ -15,7 +15,7 @@ BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.floating[Any]]
 IndexArray = npt.NDArray[np.intp]
 
-_BLOCK = 64
+_BLOCK = 96
 _FAST_TOP = 200  # candidates of one class, as in YOLACT's own configuration
 
 

@@ -15,6 +15,8 @@ Precision = Literal["float32", "bfloat16"]
 # (up to this many images, iterations, batch size); beyond the last row by epochs.
 _BY_IMAGES = ((30, 500, 8), (150, 900, 8), (600, 1500, 8), (4000, 4000, 16))
 _SMALL_SET = 10_000  # of which batch statistics say less than the loaded ones
+_FEW_IMAGES = 600  # in which objects have fewer sizes than a user will meet
+_ZOOM_OF_FEW = (0.35, 1.7)
 _LARGE_SET_EPOCHS = 16
 _LARGE_SET_BATCH = 16
 
@@ -114,6 +116,7 @@ class TrainConfig:
             "warmup_iterations": min(300, iterations // 10),
             "ema_decay": scaled_ema_decay(iterations),
             "frozen_batch_norm": images <= _SMALL_SET,
+            "zoom": _ZOOM_OF_FEW if images <= _FEW_IMAGES else cls.zoom,
             "validate_every": max(1, math.ceil(iterations / 8)),
             "checkpoint_every": min(100, max(10, iterations // 20)),
         }
