@@ -19,6 +19,7 @@ from mobileyolact.errors import ModelError
 from mobileyolact.export.formats import INT8_EXPORTERS
 from mobileyolact.export.graph import Add, Conv, Graph
 from mobileyolact.export.onnx_int8 import integer_bias, write_onnx_int8
+from mobileyolact.export.products import find_products
 from mobileyolact.export.quantized import Codes, QuantizedConv, QuantizedLayers
 from mobileyolact.export.trace import build_graph
 from mobileyolact.quantize.execute import execute, stored_weights
@@ -77,15 +78,18 @@ def plan(path: Path) -> list[Any]:
 def test_integer_layers_become_operations_on_bytes(
     preset: str, scope: str, write: Callable[..., Written]
 ) -> None:
-    path, graph, record, _ = write(preset, scope)
+    path, graph, record, contract = write(preset, scope)
     nodes = plan(path)
     operations = Counter(node.op_type.replace("Fused", "") for node in nodes)
 
     convs = [layer for layer in graph.layers if isinstance(layer, Conv)]
     integer = [layer for layer in convs if layer.name in record.convs]
     assert len(integer) > 40
+    last = [x for found in find_products(graph, record).results.values() for x in found]
+    assert len(last) == (len(contract.strides) * 3 + 1 if scope == "full" else 0)
     assert operations["QLinearConv"] == len(integer)
-    assert operations["Conv"] == len(convs) - len(integer)
+    assert operations["QGemm"] == len(last)
+    assert operations["Conv"] == len(convs) - len(integer) - len(last)
     leaky = [x for x in integer if x.activation and x.activation.kind == "leaky_relu"]
     assert operations["QLinearLeakyRelu"] == len(leaky)
     coded = record.tensors.keys()
@@ -95,7 +99,7 @@ def test_integer_layers_become_operations_on_bytes(
     floating = [
         layer
         for layer in graph.layers
-        if layer not in integer and layer not in sums and not record.moves(layer)
+        if layer not in [*integer, *last, *sums] and not record.moves(layer)
     ]
     reads = sum(name in coded for layer in floating for name in layer.inputs)
     writes = sum(name in coded for layer in floating for name in layer.outputs)
@@ -131,14 +135,16 @@ def test_steps_have_no_dimension_and_kernels_one_for_each_output(
     steps = [t for name, t in tensors.items() if name.startswith("step.")]
     assert {t.shape for t in steps} == {()}
     assert {t.dtype.name for t in steps} == {"float32"}
-    kernels = {name: t for name, t in tensors.items() if t.dtype == np.int8}
+    int8 = {name: t for name, t in tensors.items() if t.dtype == np.int8}
+    kernels = {name: t for name, t in int8.items() if not name.startswith("zeros.")}
+    last = {x.name for found in find_products(graph, record).results.values() for x in found}
     integer = {name: t for name, t in kernels.items() if read[name].op_type == "DequantizeLinear"}
-    assert len(integer) == len(record.convs)
+    assert len(integer) == len(record.convs) + len(last)
     for name, kernel in integer.items():
-        assert tensors[read[name].input[1]].shape == (len(kernel),)
+        assert tensors[read[name].input[1]].shape == (kernel.shape[read[name].attribute[0].i],)
     convs = [x for x in graph.layers if isinstance(x, Conv)]
-    large = [x for x in convs if x.name not in record.convs and x.weight.size > 64]
-    assert len(kernels) - len(integer) == len(large), "float kernels are bytes in the file too"
+    others = [x for x in convs if x.name not in {*record.convs, *last} and x.weight.size > 64]
+    assert len(kernels) - len(integer) == len(others), "float kernels are bytes in the file too"
     assert all(t.ndim == 0 for t in tensors.values() if t.dtype == np.uint8)
 
 

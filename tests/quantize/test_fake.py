@@ -12,11 +12,11 @@ torch = pytest.importorskip("torch")
 from mobileyolact.contract import ModelContract, Quantization
 from mobileyolact.errors import ModelError
 from mobileyolact.export.graph import Graph
-from mobileyolact.export.quantized import Codes, QuantizedLayers
+from mobileyolact.export.quantized import Codes, QuantizedLayers, quantize_kernel
 from mobileyolact.export.trace import build_graph, fold, trace_origins
 from mobileyolact.quantize.execute import execute, stored_weights
 from mobileyolact.quantize.fake import FakeQuantized, fake_codes, fake_kernel, fold_live
-from mobileyolact.quantize.ptq import quantize_kernel, quantize_layers
+from mobileyolact.quantize.ptq import quantize_layers
 from mobileyolact.quantize.scope import Scope, choose_convs
 
 PRESETS = ("n-320", "s-320", "paper-320")

@@ -3,7 +3,9 @@
 That is a form that every engine can compute. ONNX Runtime replaces such groups by operations on
 bytes where it knows them, and the groups are written as it wants them (seen with 1.32): a kernel
 of int8 and a bias of int32 make a QLinearConv, scalar steps a QLinearAdd; a float Clip between a
-convolution and its QuantizeLinear would leave it in float, so codes are clipped as bytes.
+convolution and its QuantizeLinear would leave it in float, so codes are clipped as bytes. The last
+convolutions, whose results are floats, would be computed in float; as products of matrices, with
+zero points for the kernel too, they become a QGemm.
 """
 
 from dataclasses import replace
@@ -26,7 +28,14 @@ from mobileyolact.export.graph import (
     Shuffle,
 )
 from mobileyolact.export.onnx_small import SmallWriter
-from mobileyolact.export.quantized import HIGH, Codes, QuantizedConv, QuantizedLayers
+from mobileyolact.export.products import find_products
+from mobileyolact.export.quantized import (
+    HIGH,
+    Codes,
+    QuantizedConv,
+    QuantizedLayers,
+    integer_kernel,
+)
 
 _LARGEST_BIAS = 2**30  # the sum it is added to needs room as well
 
@@ -57,12 +66,27 @@ class _Int8Writer(SmallWriter):
 
     def __init__(self, graph: Graph, quantized: QuantizedLayers) -> None:
         super().__init__(graph)
-        self.quantized = quantized
+        self.quantized, self.products = quantized, find_products(graph, quantized)
         self.dequantized: set[str] = set()
         for name in quantized.tensors:
             self.shapes[codes_name(name)] = self.shapes[f"{name}.float"] = self.shapes[name]
 
     def emit(self, layer: Layer) -> None:
+        if layer.name in self.products.inside:
+            return
+        convs = self.products.results.get(layer.name)
+        if convs is None:
+            self.emit_in_place(layer)
+            return
+        (target,) = layer.outputs
+        rows = [self.product(conv) for conv in convs]
+        if isinstance(layer, Conv):
+            found = self.glue("Transpose", (rows[0],), f"{target}.turned", perm=[1, 0])
+        else:
+            found = self.glue("Concat", tuple(rows), f"{target}.joined", axis=0)
+        self.reshape(found, target, (1, *self.shapes[target]))
+
+    def emit_in_place(self, layer: Layer) -> None:
         if self.quantized.moves(layer):
             inputs, outputs = (
                 tuple(map(codes_name, names)) for names in (layer.inputs, layer.outputs)
@@ -100,20 +124,47 @@ class _Int8Writer(SmallWriter):
         self.activate(linear, f"{name}.float", activation)
         self.to_bytes(f"{name}.float", codes_name(name), codes.step, codes.zero_point)
 
+    def product(self, layer: Conv) -> str:
+        """``layer`` as a product of bytes and int8: its name, float32 (locations, channels)."""
+        codes = self.quantized.tensors[layer.inputs[0]]
+        conv = integer_kernel(layer, codes)
+        kernel = f"{layer.name}.weight"
+        turned = np.ascontiguousarray(conv.weight[:, :, 0, 0].T)
+        stored = self.constant(codes_name(kernel), turned)
+        steps = self.constant(f"{kernel}.steps", conv.steps)
+        zeros = self.constant(f"zeros.{len(conv.steps)}", np.zeros(len(conv.steps), np.int8))
+        self.glue("DequantizeLinear", (stored, steps, zeros), kernel, axis=1)
+        operands = self.rows(layer.inputs[0]), kernel, self.bias(layer, conv, steps)
+        return self.glue("Gemm", operands, f"{layer.outputs[0]}.rows")
+
+    def rows(self, name: str) -> str:
+        """The float value of the codes ``name`` as (locations, channels)."""
+        rows = f"{name}.rows"
+        if rows not in self.dequantized:
+            self.dequantized.add(rows)
+            turned, codes = f"{name}.turned", self.quantized.tensors[name]
+            self.glue("Transpose", (codes_name(name),), turned, perm=[0, 2, 3, 1])
+            self.reshape(turned, codes_name(rows), (-1, self.shapes[name][0]))
+            self.dequantize(codes_name(rows), rows, codes.step, codes.zero_point)
+        return rows
+
     def parameters(self, layer: Conv) -> tuple[str, str]:
         conv = self.quantized.convs.get(layer.name)
         if conv is None:
             return super().parameters(layer)
-        source = self.quantized.tensors[layer.inputs[0]]
-        kernel, bias = f"{layer.name}.weight", f"{layer.name}.bias"
+        kernel = f"{layer.name}.weight"
         codes = self.constant(codes_name(kernel), conv.weight)
         steps = self.constant(f"{kernel}.steps", conv.steps)
         self.glue("DequantizeLinear", (codes, steps), kernel, axis=0)
+        return kernel, self.bias(layer, conv, steps)
+
+    def bias(self, layer: Conv, conv: QuantizedConv, steps: str) -> str:
+        """The bias in the units of the sum, where ``steps`` are those of the kernel."""
+        source, bias = self.quantized.tensors[layer.inputs[0]], f"{layer.name}.bias"
         codes = self.constant(codes_name(bias), integer_bias(layer, conv, source))
         # Computed when the model is loaded: as constants they would be 3 % of the file.
-        steps = self.glue("Mul", (steps, self.step(source.step)), f"{bias}.steps")
-        self.glue("DequantizeLinear", (codes, steps), bias, axis=0)
-        return kernel, bias
+        units = self.glue("Mul", (steps, self.step(source.step)), f"{bias}.steps")
+        return self.glue("DequantizeLinear", (codes, units), bias, axis=0)
 
     def quantize(self, source: str, name: str, activation: Activation | None) -> None:
         """Float ``source`` to the codes of ``name``; bytes reach further, so they are clipped."""
@@ -170,7 +221,8 @@ def write_onnx_int8(
 
     Input and outputs are those of the float file, float32. Tensors of codes are uint8 with the
     zero points of ``Codes``. A leaky ReLU reads its convolution's sum as bytes, as
-    ``QuantizedConv`` says. Kernels that stay float are stored as in the small file. The same
-    arguments give the same bytes.
+    ``QuantizedConv`` says. The last convolutions multiply codes too, but give floats
+    (``Products``); kernels that stay float are stored as in the small file. The same arguments give
+    the same bytes.
     """
     _Int8Writer(graph, quantized).write(contract, path)

@@ -14,6 +14,7 @@ from mobileyolact.contract import Quantization
 from mobileyolact.export.graph import (
     Activation,
     Concat,
+    Conv,
     Flatten,
     Layer,
     MaxPool,
@@ -105,6 +106,13 @@ def quantize_kernel(
     steps = np.maximum(np.where(largest > 0, largest, 1) / limit, least).astype(np.float32)
     codes = np.rint(weight / steps.reshape(-1, *[1] * (weight.ndim - 1))).clip(-limit, limit)
     return QuantizedConv(codes.astype(np.int8), steps)
+
+
+def integer_kernel(layer: Conv, source: Codes) -> QuantizedConv:
+    """The kernel of ``layer`` rounded for an input of ``source``: no engine's sum can saturate."""
+    # A bias is a number of 32 bits in units of the sum; half of them are enough.
+    least = (np.abs(layer.bias) / (source.step * 2**29)).astype(np.float32)
+    return quantize_kernel(layer.weight, source.weight_limit, least)
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,6 +37,17 @@ def compare_codes(
     )
 
 
+def compare_floats(
+    layer: str, engine: NDArray[np.float32], emulated: NDArray[np.float32]
+) -> LayerAgreement:
+    """The same for floats, which differ from one ten-thousandth of the largest value on."""
+    unit = float(np.abs(emulated).max(initial=0)) / 10_000 or 1.0
+    units = np.floor(np.abs(engine - emulated) / unit)
+    return LayerAgreement(
+        layer, units.size, int(np.count_nonzero(units)), int(units.max(initial=0))
+    )
+
+
 def check_agreement(
     found: Iterable[tuple[LayerAgreement, Allowed]], engine: str, artefact: str
 ) -> None:

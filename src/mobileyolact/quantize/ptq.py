@@ -9,9 +9,8 @@ from mobileyolact.export.graph import Conv, Graph
 from mobileyolact.export.quantized import (
     HIGH,
     Codes,
-    QuantizedConv,
     QuantizedLayers,
-    quantize_kernel,
+    integer_kernel,
 )
 from mobileyolact.quantize.sharing import shared_steps
 
@@ -35,7 +34,7 @@ def quantize_layers(
         high = max(0.0, *(ranges[name][1] for name in group))
         tensors.update(dict.fromkeys(group, codes_for(low, high)))
     kernels = {
-        layer.name: _kernel(layer, tensors[layer.inputs[0]])
+        layer.name: integer_kernel(layer, tensors[layer.inputs[0]])
         for layer in graph.layers
         if isinstance(layer, Conv) and layer.name in convs
     }
@@ -46,9 +45,3 @@ def codes_for(low: float, high: float) -> Codes:
     """Codes for values from ``low`` (0 or less) to ``high`` (0 or more), 0 being code 0."""
     step = np.float32(max(high, -low) / HIGH) or np.float32(1)
     return Codes(float(step), max(-HIGH, int(np.floor(low / step))))
-
-
-def _kernel(layer: Conv, source: Codes) -> QuantizedConv:
-    # A bias is a number of 32 bits in units of the sum; half of them are enough.
-    least = (np.abs(layer.bias) / (source.step * 2**29)).astype(np.float32)
-    return quantize_kernel(layer.weight, source.weight_limit, least)

@@ -23,14 +23,21 @@ from mobileyolact.export.onnx_int8 import (
     codes_name,
     integer_bias,
 )
+from mobileyolact.export.products import find_products
 from mobileyolact.export.quantized import (
     HIGH,
     Codes,
     QuantizedConv,
     QuantizedLayers,
+    integer_kernel,
 )
 from mobileyolact.export.torch_layers import activate, compute, convolve
-from mobileyolact.quantize.agreement import Allowed, LayerAgreement, compare_codes
+from mobileyolact.quantize.agreement import (
+    Allowed,
+    LayerAgreement,
+    compare_codes,
+    compare_floats,
+)
 from mobileyolact.quantize.emulate import accumulate, float_kernel
 from mobileyolact.quantize.engines import on_x86, register
 
@@ -56,6 +63,14 @@ def emulate_convolution(
     values = step * scaled.clip(-conv.sum_zero, 255 - conv.sum_zero)
     slope = np.float32(layer.activation.slope)
     return target.nearest(np.where(values >= 0, values, slope * values))
+
+
+def emulate_product(layer: Conv, source: Codes, codes: CodeArray) -> FloatArray:
+    """QGemm of a last convolution: codes (in, h, w) of ``source`` to floats (out, h, w)."""
+    conv = integer_kernel(layer, source)
+    sums = accumulate(layer, conv, codes) + integer_bias(layer, conv, source)[:, None, None]
+    units = np.float32(source.step) * conv.steps
+    return sums.astype(np.float32) * units[:, None, None]
 
 
 def emulate_sum(
@@ -104,10 +119,10 @@ def emulate_sum_on_arm(
 def check(
     graph: Graph, quantized: QuantizedLayers, path: Path, image: FloatArray
 ) -> list[tuple[LayerAgreement, Allowed]]:
-    """Compare every layer of ``path`` that gives codes with its emulation on the same input.
+    """Compare every layer of ``path`` that reads or gives codes with its emulation on that input.
 
-    All codes must be equal. Where a layer is computed in float, either neighbour is right for a
-    value in the middle between two codes.
+    All codes must be equal, and floats nearly. Where a layer is computed in float, either neighbour
+    is right for a value in the middle between two codes.
 
     Args:
         graph: what the file was written from.
@@ -119,12 +134,24 @@ def check(
         ModelError: ONNX Runtime cannot load the file.
     """
     layers = [layer for layer in graph.layers if quantized.tensors.keys() & {*layer.outputs}]
+    products = find_products(graph, quantized).results
+    last = [layer for layer in graph.layers if layer.name in products]
     names = {name for layer in layers for name in (*layer.inputs, *layer.outputs)}
+    names |= {name for layer in last for name in layer.outputs}
+    names |= {name for convs in products.values() for conv in convs for name in conv.inputs}
     arrays = _run(path, names - {INPUT_NAME}, quantized, image)
     found = []
     for layer in layers:
         for name, emulated in _emulate(layer, quantized, arrays).items():
             found.append((compare_codes(layer.name, arrays[name], emulated), Allowed()))
+    for layer in last:
+        values = [
+            emulate_product(conv, quantized.tensors[conv.inputs[0]], arrays[conv.inputs[0]])
+            for conv in products[layer.name]
+        ]
+        if not isinstance(layer, Conv):
+            values = [np.concatenate([v.reshape(len(v), -1).T for v in values])]
+        found.append((compare_floats(layer.name, arrays[layer.outputs[0]], values[0]), Allowed()))
     return found
 
 
@@ -188,7 +215,10 @@ def _run(
 
     model = onnx.load(path)
     fetched = {codes_name(n) if n in quantized.tensors else n: n for n in sorted(names)}
+    written = {output.name for output in model.graph.output}
     for tensor, name in fetched.items():
+        if tensor in written:
+            continue
         kind = TensorProto.UINT8 if name in quantized.tensors else TensorProto.FLOAT
         model.graph.output.append(helper.make_tensor_value_info(tensor, kind, None))
     options = onnxruntime.SessionOptions()
