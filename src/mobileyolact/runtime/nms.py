@@ -41,22 +41,21 @@ def nms(
     limit = len(boxes) if limit is None else limit
     order = np.argsort(-scores, kind="stable")
     sorted_boxes, sorted_classes = boxes[order].astype(np.float64), classes[order]
-    kept = np.empty(0, dtype=np.intp)
+    kept: list[int] = []
     # Block by block: one matrix of overlaps instead of one row for each kept box, and no more
     # blocks than the limit needs.
     for start in range(0, len(order), _BLOCK):
         if len(kept) >= limit:
             break
-        block: Any = slice(start, start + _BLOCK)
-        if len(kept):
-            free = ~_conflicts(sorted_boxes, sorted_classes, kept, block, threshold).any(axis=0)
-            block = start + np.flatnonzero(free)
-        conflicts = np.triu(_conflicts(sorted_boxes, sorted_classes, block, block, threshold), 1)
-        alive = np.ones(len(conflicts), dtype=bool)
-        for i in np.flatnonzero(conflicts.any(axis=1)).tolist():
+        block = np.arange(start, min(start + _BLOCK, len(order)))
+        if kept:
+            block = block[~_conflicts(sorted_boxes, sorted_classes, kept, block, threshold).any(0)]
+        free = ~_conflicts(sorted_boxes, sorted_classes, block, block, threshold)
+        alive = np.ones(len(block), dtype=bool)
+        for i in range(len(block)):
             if alive[i]:
-                alive &= ~conflicts[i]
-        kept = np.append(kept, np.arange(len(order))[block][alive])
+                alive[i + 1 :] &= free[i, i + 1 :]
+        kept += block[alive].tolist()
     return order[kept[:limit]]
 
 
@@ -86,8 +85,8 @@ def fast_nms(
 def _conflicts(
     boxes: FloatArray,
     classes: npt.NDArray[np.integer[Any]],
-    first: IndexArray | slice,
-    second: IndexArray | slice,
+    first: IndexArray | list[int],
+    second: IndexArray | list[int],
     threshold: float,
 ) -> BoolArray:
     """The matrix of conflicts of some boxes with others."""
