@@ -28,13 +28,12 @@ from mobileyolact.export.graph import (
     Shuffle,
 )
 from mobileyolact.export.onnx_small import SmallWriter
-from mobileyolact.export.products import find_products
+from mobileyolact.export.products import find_products, product_kernel
 from mobileyolact.export.quantized import (
     HIGH,
     Codes,
     QuantizedConv,
     QuantizedLayers,
-    integer_kernel,
 )
 
 _LARGEST_BIAS = 2**30  # the sum it is added to needs room as well
@@ -127,7 +126,7 @@ class _Int8Writer(SmallWriter):
     def product(self, layer: Conv) -> str:
         """``layer`` as a product of bytes and int8: its name, float32 (locations, channels)."""
         codes = self.quantized.tensors[layer.inputs[0]]
-        conv = integer_kernel(layer, codes)
+        conv = product_kernel(layer, codes)
         kernel = f"{layer.name}.weight"
         turned = np.ascontiguousarray(conv.weight[:, :, 0, 0].T)
         stored = self.constant(codes_name(kernel), turned)

@@ -8,8 +8,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeGuard
 
+import numpy as np
+
 from mobileyolact.export.graph import Concat, Conv, Flatten, Graph, Layer, Pads, Transpose
-from mobileyolact.export.quantized import QuantizedLayers
+from mobileyolact.export.quantized import (
+    HIGH,
+    Codes,
+    QuantizedConv,
+    QuantizedLayers,
+    least_steps,
+    quantize_kernel,
+)
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,18 @@ def find_products(graph: Graph, quantized: QuantizedLayers) -> Products:
             results[layer.name] = convs
             inside |= {x.name for x in passed}
     return Products(results, frozenset(inside))
+
+
+def product_kernel(layer: Conv, source: Codes) -> QuantizedConv:
+    """The kernel of ``layer``, each channel as fine as its two largest weights together allow.
+
+    What is rounded here shows in the outputs, where no layer behind can make up for it.
+    """
+    largest = np.sort(np.abs(layer.weight.reshape(len(layer.weight), -1)))[:, -2:]
+    shares = largest.sum(1) / np.maximum(largest[:, -1], np.finfo(np.float32).tiny)
+    # One less, since both codes may have been rounded up.
+    limits = np.minimum(HIGH, (source.pair_limit - 1) // np.maximum(shares, 1))
+    return quantize_kernel(layer.weight, limits.astype(np.float32), least_steps(layer, source))
 
 
 def _is_product(layer: Layer | None, quantized: QuantizedLayers) -> TypeGuard[Conv]:

@@ -48,12 +48,17 @@ class Codes:
         return -self.low
 
     @property
-    def weight_limit(self) -> int:
-        """The largest kernel code with which no engine's integer sum can saturate.
+    def pair_limit(self) -> int:
+        """What two kernel codes may be together so that no engine's integer sum can saturate.
 
         AVX2 without VNNI multiplies unsigned bytes by signed ones and adds pairs in 16 bits.
         """
-        return min(HIGH, _PAIR // (2 * (HIGH + self.zero_point)))
+        return _PAIR // (HIGH + self.zero_point)
+
+    @property
+    def weight_limit(self) -> int:
+        """The largest kernel code with which that is so of any two."""
+        return min(HIGH, self.pair_limit // 2)
 
     def after(self, activation: Activation | None) -> tuple[int, int]:
         """The least and greatest code that may follow ``activation``."""
@@ -96,23 +101,31 @@ class QuantizedConv:
 
 
 def quantize_kernel(
-    weight: NDArray[np.float32], limit: int = HIGH, least: NDArray[np.float32] | float = 0.0
+    weight: NDArray[np.float32],
+    limit: NDArray[np.float32] | float = HIGH,
+    least: NDArray[np.float32] | float = 0.0,
 ) -> QuantizedConv:
     """Round a kernel (out, in / groups, h, w) to codes within +-``limit``, a step per channel.
 
-    No step is below ``least`` (out,).
+    ``limit``, a whole number, may be one a channel (out,). No step is below ``least`` (out,).
     """
     largest = np.abs(weight).reshape(len(weight), -1).max(1)
     steps = np.maximum(np.where(largest > 0, largest, 1) / limit, least).astype(np.float32)
-    codes = np.rint(weight / steps.reshape(-1, *[1] * (weight.ndim - 1))).clip(-limit, limit)
+    codes = np.rint(weight / steps.reshape(-1, *[1] * (weight.ndim - 1)))
     return QuantizedConv(codes.astype(np.int8), steps)
 
 
 def integer_kernel(layer: Conv, source: Codes) -> QuantizedConv:
     """The kernel of ``layer`` rounded for an input of ``source``: no engine's sum can saturate."""
-    # A bias is a number of 32 bits in units of the sum; half of them are enough.
-    least = (np.abs(layer.bias) / (source.step * 2**29)).astype(np.float32)
-    return quantize_kernel(layer.weight, source.weight_limit, least)
+    return quantize_kernel(layer.weight, source.weight_limit, least_steps(layer, source))
+
+
+def least_steps(layer: Conv, source: Codes) -> NDArray[np.float32]:
+    """Steps (out,) with which the bias is a number of 32 bits in units of the sum.
+
+    Half of them are enough.
+    """
+    return (np.abs(layer.bias) / (source.step * 2**29)).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)

@@ -152,6 +152,7 @@ def qat_config(images: int, options: Mapping[str, Any]) -> TrainConfig:
         "batch_size": BATCH_SIZE,
         "rate_new": RATE,
         "weight_decay": 0.0,
+        "zoom": TrainConfig.zoom,  # also for few pictures: their sizes were learnt before
         "workers": spare_workers(),
         **_FIXED,
         **options,

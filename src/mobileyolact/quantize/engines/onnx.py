@@ -23,13 +23,12 @@ from mobileyolact.export.onnx_int8 import (
     codes_name,
     integer_bias,
 )
-from mobileyolact.export.products import find_products
+from mobileyolact.export.products import find_products, product_kernel
 from mobileyolact.export.quantized import (
     HIGH,
     Codes,
     QuantizedConv,
     QuantizedLayers,
-    integer_kernel,
 )
 from mobileyolact.export.torch_layers import activate, compute, convolve
 from mobileyolact.quantize.agreement import (
@@ -67,7 +66,7 @@ def emulate_convolution(
 
 def emulate_product(layer: Conv, source: Codes, codes: CodeArray) -> FloatArray:
     """QGemm of a last convolution: codes (in, h, w) of ``source`` to floats (out, h, w)."""
-    conv = integer_kernel(layer, source)
+    conv = product_kernel(layer, source)
     sums = accumulate(layer, conv, codes) + integer_bias(layer, conv, source)[:, None, None]
     units = np.float32(source.step) * conv.steps
     return sums.astype(np.float32) * units[:, None, None]
