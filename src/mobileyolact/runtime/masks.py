@@ -129,12 +129,13 @@ class PrototypeMasks:
         height, width = bitmap.shape
         wide = logits @ self._across.weights[left : left + logits.shape[1], x1 : x1 + width]
         step = max(1, min(self._block_rows, _BLOCK_PIXELS // width, height))
-        scratch = np.empty((step, width), dtype=np.float32)
+        pixels = np.empty((step, width), dtype=np.float32)
         for start in range(0, height, step):
-            stop = min(start + step, height)
+            stop = start + step
+            if stop > height:
+                stop, pixels = height, pixels[: height - start]
             first, last = self._down.cells(y1 + start, y1 + stop)
-            weights = self._down.weights[first:last, y1 + start : y1 + stop].T
-            pixels = scratch[: stop - start]
+            weights = self._down.turned[y1 + start : y1 + stop, first:last]
             np.matmul(weights, wide[first - top : last - top], out=pixels)
             np.greater(pixels, threshold, out=bitmap[start:stop])
 

@@ -23,6 +23,8 @@ class Resampling:
 
     weights: FloatArray
     """(cells, pixels). Beyond the outermost cell centres the values stay constant."""
+    turned: FloatArray
+    """The same as (pixels, cells)."""
 
     def __init__(self, pixels: int, scale: float, offset: float, stride: int, cells: int) -> None:
         # Where the centre of each pixel lies, counted in cell centres from 0.
@@ -36,6 +38,9 @@ class Resampling:
         self.weights[second, np.arange(pixels)] = share
         self.weights[self._first, np.arange(pixels)] = 1 - share
         self.weights.flags.writeable = False
+        self.turned = np.ascontiguousarray(self.weights.T)
+        self.turned.flags.writeable = False
+        self._range = self._first.tolist(), self._after.tolist()
         self._scale, self._offset = scale / stride, offset / stride
         self._edges = np.arange(cells + 1, dtype=np.float32)
 
@@ -56,7 +61,7 @@ class Resampling:
 
     def cells(self, start: int, end: int) -> tuple[int, int]:
         """The range of cells that pixels start..end - 1 are made of; there must be one."""
-        return int(self._first[start]), int(self._after[end - 1])
+        return self._range[0][start], self._range[1][end - 1]
 
     def ranges(self, starts: IndexArray, ends: IndexArray) -> tuple[IndexArray, IndexArray]:
         """The same for many ranges (N,); a range without a pixel gets a cell near it."""
