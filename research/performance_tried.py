@@ -20,11 +20,11 @@ what remains is filled up with zeros to multiples of four, which engines want. B
 to 0.97.
 
 Int8 files of `n-416` in ONNX Runtime: **no shuffles**, with the same codes, 0.96; **integers from
-the first pool on**, one convolution earlier than before, 0.95; both 0.90. Of that, **last convolutions
-as products of bytes** instead of float convolutions 0.92, as written now: 16.6 ms, of which integer
-convolutions are 57 %, LeakyReLU as a pass of its own over bytes 15 %, joining, cutting and moving
-channels 8 %, the first convolution 7 %, the last ones 4 %. A network trained with ReLU, which needs
-no pass, would save most of these 15 %; none was.
+the first pool on**, one convolution earlier than before, 0.95; both 0.90. Of that, **last
+convolutions as products of bytes** instead of float convolutions 0.92, as written now: 16.6 ms, of
+which integer convolutions are 57 %, LeakyReLU as a pass of its own over bytes 15 %, joining,
+cutting and moving channels 8 %, the first convolution 7 %, the last ones 4 %. A network trained
+with ReLU, which needs no pass, would save most of these 15 %; none was.
 
 Where the time goes in ONNX Runtime by its own profile, before and after (AVX-512, 28.1 and 26.1
 ms): pointwise convolutions 65 and 69 %, at 50 multiply-accumulates a nanosecond, which is near what
