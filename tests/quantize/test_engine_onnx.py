@@ -35,7 +35,7 @@ from mobileyolact.export.products import find_products
 from mobileyolact.export.quantized import SUM_FACTORS, Codes, QuantizedLayers
 from mobileyolact.export.trace import build_graph
 from mobileyolact.model.weights import load_checkpoint
-from mobileyolact.quantize.agreement import LayerAgreement, check_agreement
+from mobileyolact.quantize.agreement import LayerAgreement, check_agreement, compare_floats
 from mobileyolact.quantize.engines import on_x86
 from mobileyolact.quantize.engines.onnx import check, emulate_sum, emulate_sum_on_arm
 from mobileyolact.quantize.execute import execute, stored_weights
@@ -328,6 +328,14 @@ def test_a_layer_that_computes_something_else_is_found(
     assert {agreement.layer for agreement, _ in found if agreement.differing} == {layer}
     with pytest.raises(ParityError, match=f"in onnx, layer '{layer}' of net.int8.onnx"):
         check_agreement(found, "onnx", path.name)
+
+
+def test_floats_differ_from_a_ten_thousandth_on() -> None:
+    emulated = np.array([2.0, -0.5, 0.0, 1.0], np.float32)
+    engine = emulated + np.array([1e-4, -7e-4, np.nan, np.inf], np.float32)
+    assert compare_floats("y", emulated, emulated) == LayerAgreement("y", 4, 0, 0)
+    assert compare_floats("y", engine[:2], emulated[:2]) == LayerAgreement("y", 2, 1, 3)
+    assert compare_floats("y", engine, emulated) == LayerAgreement("y", 4, 3, 10_000)
 
 
 def test_a_damaged_file_is_one_sentence(tmp_path: Path) -> None:

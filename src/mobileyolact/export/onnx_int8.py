@@ -29,12 +29,7 @@ from mobileyolact.export.graph import (
 )
 from mobileyolact.export.onnx_small import SmallWriter
 from mobileyolact.export.products import find_products, product_kernel
-from mobileyolact.export.quantized import (
-    HIGH,
-    Codes,
-    QuantizedConv,
-    QuantizedLayers,
-)
+from mobileyolact.export.quantized import HIGH, Codes, QuantizedConv, QuantizedLayers
 
 _LARGEST_BIAS = 2**30  # the sum it is added to needs room as well
 
@@ -86,6 +81,7 @@ class _Int8Writer(SmallWriter):
         self.reshape(found, target, (1, *self.shapes[target]))
 
     def emit_in_place(self, layer: Layer) -> None:
+        """A layer that is no part of a product."""
         if self.quantized.moves(layer):
             inputs, outputs = (
                 tuple(map(codes_name, names)) for names in (layer.inputs, layer.outputs)

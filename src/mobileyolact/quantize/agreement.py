@@ -40,9 +40,13 @@ def compare_codes(
 def compare_floats(
     layer: str, engine: NDArray[np.float32], emulated: NDArray[np.float32]
 ) -> LayerAgreement:
-    """The same for floats, which differ from one ten-thousandth of the largest value on."""
+    """The same for floats, counted in ten-thousandths of the largest emulated value.
+
+    What is not finite is as far off as that value.
+    """
     unit = float(np.abs(emulated).max(initial=0)) / 10_000 or 1.0
-    units = np.floor(np.abs(engine - emulated) / unit)
+    distance = np.abs(engine - emulated) / unit
+    units = np.floor(np.where(np.isfinite(distance), distance, 10_000))
     return LayerAgreement(
         layer, units.size, int(np.count_nonzero(units)), int(units.max(initial=0))
     )

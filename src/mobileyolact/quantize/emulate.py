@@ -22,6 +22,9 @@ def accumulate(layer: Conv, conv: QuantizedConv, codes: NDArray[np.int8]) -> NDA
 
 
 def float_kernel(layer: Conv) -> NDArray[np.float32]:
-    """The kernel of a convolution that stays float as the int8 files hold it, but ncnn's."""
+    """The kernel of a convolution that stays float as the int8 files hold it.
+
+    Not ncnn's, nor where ``export.products`` applies, as in ONNX.
+    """
     weight = layer.weight
     return weight if stored(weight).dtype == np.float32 else quantize_kernel(weight).values
