@@ -7,22 +7,17 @@
 ROW is a row, with all its seeds, or one run such as ROW-s0. DIR has the label files, see
 docs/results.md. A run's folder is runs/experiments/RUN, its record research/results/RUN.json; a
 row that quantizes is its own only run, on as many threads as OMP_NUM_THREADS says.
-Stopped, the same command goes on; a run that is done is only measured again. The time of the
-network is taken where the machine has a core to spare, and kept from an earlier record otherwise.
+Stopped, the same command goes on; a run that is done is only measured again.
 """
 
 import argparse
 import json
-import os
 import platform
 import subprocess
 import sys
-import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from int8_rows import measure_files, rounded
@@ -32,17 +27,12 @@ from results_page import HERE, PAGE, page
 import mobileyolact
 from mobileyolact import zoo
 from mobileyolact.cli import app
-from mobileyolact.contract import ModelContract
 from mobileyolact.errors import MobileYolactError
 from mobileyolact.evaluate.evaluator import evaluate, evaluation_predictor
 from mobileyolact.files import write_beside
 from mobileyolact.labels.formats import read_labels
-from mobileyolact.runtime.backends import open_backend
-from mobileyolact.runtime.image import open_image
-from mobileyolact.runtime.preprocess import preprocess
 
 ROOT = HERE.parent
-TIMED_RUNS = 50
 FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 
@@ -54,7 +44,6 @@ def main() -> None:
     parser.add_argument("--workers", type=int, help="processes that prepare batches")
     parser.add_argument("--parallel", type=int, default=1, help="runs at a time, on a GPU")
     parser.add_argument("--device-note", default="", help="what the device's name does not say")
-    parser.add_argument("--no-timing", action="store_true")
     parser.add_argument("--list", action="store_true", help="print the rows and leave")
     options = parser.parse_args()
     try:
@@ -82,7 +71,6 @@ def show(plan: Plan) -> None:
 def side_by_side(runs: list[Run], options: argparse.Namespace) -> None:
     """Each run as a command of its own that prints to a file beside its folder."""
     words = ["--data", str(options.data), "--device-note", options.device_note]
-    words += ["--no-timing"] if options.no_timing else []
     for option in ("threads", "workers"):
         if (value := getattr(options, option)) is not None:
             words += [f"--{option}", str(value)]
@@ -152,21 +140,18 @@ def record(run: Run, options: argparse.Namespace) -> dict[str, Any]:
         labels = read_labels(options.data / file)
         with evaluation_predictor(TorchBackend(network, contract)) as predictor:
             evaluation[file] = shortened(evaluate(predictor, labels).to_json())
-    picture = labels.records[0].path
     training = describe_training(folder)
     trained = {"device": training_device(), "device_note": options.device_note}
     old = json.loads(result_path(run).read_text("utf-8")) if result_path(run).exists() else {}
     # The same training, perhaps on another machine than this.
     if old.get("seconds") == training["seconds"]:
         trained = {key: old[key] for key in trained}
-    timing = None if options.no_timing else timed(network, contract, picture)
     return {
         **origin(run),
         "seed": run.seed,
         **training,
         "parameters": sum(p.numel() for p in network.parameters()),
         **trained,
-        "timing": timing or old.get("timing"),
         "evaluation": evaluation,
     }
 
@@ -199,31 +184,6 @@ def shortened(content: dict[str, Any]) -> dict[str, Any]:
             {"person": {k: rounded(v) for k, v in person.items()}} if person else {}
         )
     return short
-
-
-def timed(network: Any, contract: ModelContract, picture: Path) -> dict[str, Any] | None:
-    """Median milliseconds of the network as ONNX on one thread, if a core is free for it."""
-    from mobileyolact.export.faster import faster
-    from mobileyolact.export.onnx import write_onnx
-    from mobileyolact.export.trace import build_graph
-
-    load, cores = os.getloadavg()[0], os.cpu_count() or 1
-    if load > cores - 0.5:
-        print(f"no timing: the load average is {load:.2f} on {cores} cores; run it again later")
-        return None
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "timed.onnx"
-        write_onnx(faster(build_graph(network, contract)), contract, path)
-        backend = open_backend(path, None, 1)
-    tensor, _ = preprocess(open_image(picture), contract)
-    times = []
-    for _ in range(TIMED_RUNS):
-        began = time.perf_counter()
-        backend.run(tensor)
-        times.append(1000 * (time.perf_counter() - began))
-    described = {"engine": backend.describe(), "device": processor(), "load": round(load, 2)}
-    backend.close()
-    return {"ms": round(median(times), 1), "runs": TIMED_RUNS, **described}
 
 
 def describe_training(folder: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from origin import origin
 from performance_projection import PROJECTION, section
 from performance_tried import TRIED
 
@@ -114,7 +115,7 @@ def page(folder: Path = FOLDER) -> str:
     parts = [_HEAD, *map(_network, networks)]
     if PROJECTION in records:
         record = records[PROJECTION]
-        parts.append(f"{section(record)}\n{_origin(record)}\n")
+        parts.append(f"{section(record)}\n{origin(record)}\n")
     if POSTPROCESS in records:
         parts.append(_postprocess(records[POSTPROCESS]))
     if PREDICT in records:
@@ -149,7 +150,7 @@ def _network(record: Record) -> str:
             _memory(row),
         )
         text += f"| {' | '.join(cells)} |\n"
-    return f"{text}\n{_verdict(rows, ratios)}\n\n{_origin(record)}\n"
+    return f"{text}\n{_verdict(rows, ratios)}\n\n{origin(record)}\n"
 
 
 def _verdict(rows: list[Record], ratios: list[float]) -> str:
@@ -183,7 +184,7 @@ def _postprocess(record: Record) -> str:
             _memory(row),
         )
         text += f"| {' | '.join(cells)} |\n"
-    return f"{text}\n{_origin(record)}\n"
+    return f"{text}\n{origin(record)}\n"
 
 
 def _predict(record: Record) -> str:
@@ -195,7 +196,7 @@ def _predict(record: Record) -> str:
             for clock in ("wall", "cpu")
         )
         text += f"| {row['what']} | {ways} | {wall} | {cpu} |\n"
-    return f"{text}\n{_origin(record)}\n"
+    return f"{text}\n{origin(record)}\n"
 
 
 def _training(record: Record) -> str:
@@ -205,18 +206,7 @@ def _training(record: Record) -> str:
             f"| `{row['preset']}` | {row['training']:.1f} | {row['loader']:.0f} | "
             f"{row['loader_copy_paste']:.0f} | {_memory(row)} |\n"
         )
-    return f"{text}\n{_origin(record)}\n"
-
-
-def _origin(record: Record) -> str:
-    device = record["device"]
-    special = f" ({', '.join(device['instructions'])})" if device["instructions"] else ""
-    cores = f"{device['cores']} core{'s' if device['cores'] > 1 else ''}"
-    versions = ", ".join(f"{name} {version}" for name, version in device["versions"].items())
-    return (
-        f"{record['date']}, {device['cpu']}{special}, {cores}, {device['os']}, "
-        f"load {device['load']}; Python {device['python']}, {versions}."
-    )
+    return f"{text}\n{origin(record)}\n"
 
 
 def _network_ms(row: Record) -> float:

@@ -7,10 +7,14 @@ from statistics import mean, median
 from typing import Any
 
 from int8_rows import int8_lines
+from origin import origin
 from plan import Plan, Row, read_plan
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "results.md"
+TIMES = "times"
+
+_ENGINES = {"onnx": "ONNX Runtime", "ncnn": "ncnn", "torchscript": "PyTorch"}
 
 Result = dict[str, Any]  # what experiment.py writes of one run
 
@@ -36,7 +40,8 @@ the end. What did not pay is listed too.
 - Of several seeds the mean is shown, ± half of the distance between the best and the worst.
 - *person* is the mask AP50 of persons, on pictures of persons where a section says so.
 - *minutes* are those of the training, *iterations* are given times the batch size.
-- *ms* is the network's median time for one picture in ONNX Runtime on one thread.
+- *GMACs* are the network's 10^9 multiply-accumulates for one picture, *ms* its median time in each
+  engine on one thread, all networks of a section in turn (`python research/row_times.py`).
 - Sets of a few pictures decide little: `mobileyolact compare A B --data LABELS` says whether two
   checkpoints can be told apart on them.
 """
@@ -59,7 +64,10 @@ def page(folder: Path = HERE) -> str:
     """The whole page. Rows without a result are left out."""
     plan = read_plan(folder / "experiments.toml")
     results = read_results(folder / "results")
-    sections = [_section(plan, group, results) for group in plan.groups]
+    sections = [
+        _section(plan, group, results) + _times(folder / TIMES / f"{group}.json")
+        for group in plan.groups
+    ]
     data = "".join(f"| `{file}` | {_cell(text)} |\n" for file, text in plan.files.items())
     return _HEAD + ("".join(sections) or "\nNo row has been run yet.\n") + _DATA + data
 
@@ -95,6 +103,22 @@ def _section(plan: Plan, group: str, results: dict[str, Result]) -> str:
         text += "".join(f"python research/experiment.py {row.name} --data DIR\n" for row in rows)
         text += "```\n"
     return text
+
+
+def _times(path: Path) -> str:
+    """What the networks of a group cost, where ``row_times.py`` has measured it."""
+    if not path.exists():
+        return ""
+    found = json.loads(path.read_text(encoding="utf-8"))
+    heads = {"gmacs": "GMACs", **{engine: f"ms {name}" for engine, name in _ENGINES.items()}}
+    table = [
+        {"row": f"`{row}`", **{head: f"{cells[key]:.2f}" for key, head in heads.items()}}
+        for row, cells in found["rows"].items()
+    ]
+    command = f"python research/row_times.py {path.stem}"
+    return (
+        f"\nWhat these networks cost:\n\n{_table(table)}\n{origin(found)}\n\n```\n{command}\n```\n"
+    )
 
 
 def _lines(row: Row, found: Sequence[Result]) -> Iterator[dict[str, str]]:
@@ -166,11 +190,6 @@ def _spread(values: Sequence[float | None]) -> str:
     return f"{mean(numbers):.3f}" + (f" ± {half:.3f}" if len(numbers) > 1 else "")
 
 
-def _milliseconds(row: Row, found: Sequence[Result]) -> str:
-    times = [result["timing"]["ms"] for result in found if result["timing"]]
-    return f"{median(times):.1f}" if times else ""
-
-
 _COLUMNS: dict[str, Callable[[Row, Sequence[Result]], str]] = {
     "row": _name,
     "what": _what,
@@ -183,7 +202,6 @@ _COLUMNS: dict[str, Callable[[Row, Sequence[Result]], str]] = {
     "box AP": _figure("box", "AP"),
     "mask IoU": _figure("mean_matched_iou"),
     "person": _person,
-    "ms": _milliseconds,
     "minutes": lambda row, found: f"{median(r['seconds'] for r in found) / 60:.0f}",
     "parameters": lambda row, found: f"{found[0]['parameters'] / 1e6:.2f} M",
     "verdict": lambda row, found: row.verdict,
@@ -194,8 +212,7 @@ def _devices(result: Result) -> str:
     note = f" ({result['device_note']})" if result["device_note"] else ""
     if "formats" in result:
         return f"Times on {result['device']}{note}"
-    timed = f", ms on {result['timing']['device']}" if result["timing"] else ""
-    return f"Trained on {result['device']}{note}{timed}"
+    return f"Trained on {result['device']}{note}"
 
 
 def _described(plan: Plan, file: str) -> str:

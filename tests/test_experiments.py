@@ -21,7 +21,7 @@ from mobileyolact.quantize.scope import Scope
 from mobileyolact.train.config import TrainConfig, read_option
 
 RESEARCH = Path(__file__).parent.parent / "research"
-MODULES = ("plan", "int8_rows", "results_page", "experiment")
+MODULES = ("plan", "int8_rows", "origin", "results_page", "row_times", "experiment")
 
 TINY = """
 [groups.tiny]
@@ -181,7 +181,7 @@ def record(folder: Path, name: str, seed: int, ap: float, **others: Any) -> None
         "name": name, "package": "mobileyolact 0.3.0",
         "seed": seed, "images": 2, "iterations": 20, "batch_size": 8,
         "parameters": 1_304_000, "seconds": 610, "device": "Thinker 9", "device_note": "idle",
-        "timing": None, "evaluation": {
+        "evaluation": {
             "tiny/val.json": {"mean_matched_iou": None, "mask": masks, "box": {"AP": 0.25}}
         }, **others,
     }  # fmt: skip
@@ -216,12 +216,12 @@ def test_a_page_of_results(load: Callable[..., ModuleType], tiny: Path) -> None:
     page = load("results_page").page
     assert "No row has been run yet." in page(tiny)
     record(tiny, "tiny-first-s0", 0, 0.1)
-    record(tiny, "tiny-first-s4", 4, 0.2, timing={"ms": 31.26, "device": "Thinker 8"})
+    record(tiny, "tiny-first-s4", 4, 0.2)
     text = page(tiny)
     assert "Not begun" not in text, "a group without a result"
     assert "tiny-next" not in text, "a row without a result"
     assert "Measured on `tiny/val.json`: two others." in text
-    assert "Trained on Thinker 9 (idle), ms on Thinker 8" in text
+    assert "Trained on Thinker 9 (idle)." in text
     assert "\npython research/experiment.py tiny-first --data DIR\n" in text
     (row,) = rows_of(text)
     assert row == {
@@ -235,7 +235,6 @@ def test_a_page_of_results(load: Callable[..., ModuleType], tiny: Path) -> None:
         "AP50": "0.300 ± 0.100",
         "box AP": "0.250 ± 0.000",
         "mask IoU": "-",
-        "ms": "31.3",
         "minutes": "10",
         "parameters": "1.30 M",
         "verdict": "did not pay",
@@ -244,6 +243,52 @@ def test_a_page_of_results(load: Callable[..., ModuleType], tiny: Path) -> None:
     first, second = rows_of(page(tiny))
     assert (first["person"], second["person"]) == ("", "0.610")
     assert second["mask AP"] == "0.300"
+
+
+def test_what_the_networks_of_a_group_cost(load: Callable[..., ModuleType], tiny: Path) -> None:
+    record(tiny, "tiny-first-s0", 0, 0.1)
+    cells = {"gmacs": 0.757, "onnx": 28.5865, "ncnn": 40.068, "torchscript": 68.7798}
+    device = {
+        "cpu": "Thinker 9", "cores": 2, "instructions": ["avx2"], "os": "Linux", "load": 0.1,
+        "python": "3.11", "versions": {"ncnn": "1.0"},
+    }  # fmt: skip
+    (tiny / "times").mkdir()
+    found = {"date": "2026-11-27", "device": device, "rows": {"tiny-first": cells}}
+    (tiny / "times" / "tiny.json").write_text(json.dumps(found), encoding="utf-8")
+    text = load("results_page").page(tiny)
+    assert "\npython research/row_times.py tiny\n" in text
+    assert "\n2026-11-27, Thinker 9 (avx2), 2 cores, Linux, load 0.1; " in text
+    (row,) = rows_of(text.partition("What these networks cost:")[2])
+    assert row == {
+        "row": "`tiny-first`", "GMACs": "0.76",
+        "ms ONNX Runtime": "28.59", "ms ncnn": "40.07", "ms PyTorch": "68.78",
+    }  # fmt: skip
+
+
+def test_which_networks_are_timed(load: Callable[..., ModuleType], tiny: Path) -> None:
+    pytest.importorskip("torch")
+    script = load("row_times")
+    plan = load("plan").read_plan(RESEARCH / "experiments.toml")
+    assert script.presets_of(plan, "paper")["paper-separable"] == "paper-320"
+    assert set(script.presets_of(plan, "paper").values()) >= {"dense-320", "s-320"}
+    with pytest.raises(OptionError, match="no group 'papier'.*'paper'"):
+        script.presets_of(plan, "papier")
+    with pytest.raises(OptionError, match="no row of the group 'int8' trains a network"):
+        script.presets_of(plan, "int8")
+
+
+@pytest.mark.slow
+def test_networks_are_timed_in_every_engine(
+    load: Callable[..., ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    for name in ("_PICTURES", "_WARM_UP"):
+        monkeypatch.setattr(f"mobileyolact.benchmark.timing.{name}", 1)
+    found = load("row_times").measure({"some-row": "n-320"}, rounds=1)
+    cells = found["rows"]["some-row"]
+    assert list(cells) == ["gmacs", "ncnn", "onnx", "torchscript"]
+    assert 0.4 < cells["gmacs"] < 1
+    assert all(cells[engine] > 0 for engine in ("ncnn", "onnx", "torchscript"))
 
 
 def test_a_page_of_quantizations(load: Callable[..., ModuleType], tiny: Path) -> None:
@@ -297,8 +342,7 @@ def test_a_row_is_trained_measured_and_shown(
     draw_labels(data / "tiny")
     experiment = load("experiment", tiny)
 
-    def run(*arguments: str, load_average: float = 0.0) -> None:
-        monkeypatch.setattr("os.getloadavg", lambda: (load_average, 0.0, 0.0))
+    def run(*arguments: str) -> None:
         monkeypatch.setattr("sys.argv", ["experiment.py", *arguments])
         experiment.main()
 
@@ -311,19 +355,16 @@ def test_a_row_is_trained_measured_and_shown(
     )
     assert (content["images"], content["iterations"], content["batch_size"]) == (2, 2, 8)
     assert content["evaluation"]["tiny/val.json"]["images"] == 2
-    assert content["timing"]["ms"] > 0
     assert content["seconds"] >= 0
     page = (tiny.parent / "docs" / "results.md").read_text(encoding="utf-8")
     (row,) = rows_of(page)
     assert row["seed"] == "0, 4"
     assert row["iterations"] == "2 x 8"
 
-    # Again: nothing is trained, and the time stays where the machine is too busy for another.
+    # Again: nothing is trained.
     log = (tiny.parent / "runs/experiments/tiny-first-s4/log.jsonl").read_text(encoding="utf-8")
-    run("tiny-first-s4", "--data", str(data), "--threads", "1", load_average=1e6)
-    assert json.loads(path.read_text(encoding="utf-8"))["timing"] == content["timing"]
+    run("tiny-first-s4", "--data", str(data), "--threads", "1")
     assert json.loads(path.read_text(encoding="utf-8"))["device_note"] == "a test"
-    assert "no timing" in capsys.readouterr().out
     assert (path.parents[2] / "runs/experiments/tiny-first-s4/log.jsonl").read_text() == log
 
     # What has learnt nothing loses nothing, but all that is recorded of int8 is there.
