@@ -100,9 +100,15 @@ def _section(plan: Plan, group: str, results: dict[str, Result]) -> str:
         text += _table([line for row, found in rows.items() for line in _lines(row, found)])
         devices = dict.fromkeys(_devices(found) for runs in rows.values() for found in runs)
         text += f"\n{'; '.join(devices)}.\n\n```\n"
-        text += "".join(f"python research/experiment.py {row.name} --data DIR\n" for row in rows)
+        names = (name for row, found in rows.items() for name in _commands(row, found))
+        text += "".join(f"python research/experiment.py {name} --data DIR\n" for name in names)
         text += "```\n"
     return text
+
+
+def _commands(row: Row, found: Sequence[Result]) -> list[str]:
+    """What to run for the row as it stands: all of it, or the seeds that have been run."""
+    return [row.name] if len(found) == len(row.runs) else [result["name"] for result in found]
 
 
 def _times(path: Path) -> str:

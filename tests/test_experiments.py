@@ -216,6 +216,7 @@ def test_a_page_of_results(load: Callable[..., ModuleType], tiny: Path) -> None:
     page = load("results_page").page
     assert "No row has been run yet." in page(tiny)
     record(tiny, "tiny-first-s0", 0, 0.1)
+    assert "\npython research/experiment.py tiny-first-s0 --data DIR\n" in page(tiny)
     record(tiny, "tiny-first-s4", 4, 0.2)
     text = page(tiny)
     assert "Not begun" not in text, "a group without a result"

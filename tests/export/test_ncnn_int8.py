@@ -152,13 +152,15 @@ def test_groups_of_several_channels_stay_float(
 def test_what_the_record_leaves_out_is_stored_as_in_the_small_file(
     tmp_path: Path, make_contract: Callable[..., ModelContract]
 ) -> None:
-    stem = conv("image", "x", inputs=3, kernel=11)
-    graph = Graph((stem, DEPTHWISE, TAIL), (3, 8, 8), ("z",))
-    words, path = write(tmp_path, graph, quantize(TAIL), make_contract())
+    stem = conv("image", "x", out=64, inputs=3, kernel=11)
+    depthwise = conv("x", "y", out=64, inputs=64, groups=64, kernel=3)
+    tail = conv("y", "z", inputs=64)
+    graph = Graph((stem, depthwise, tail), (3, 8, 8), ("z",))
+    words, path = write(tmp_path, graph, quantize(tail), make_contract())
     assert [term(words[name]) for name in "xyz"] == [0, 0, 2]
     content = path.with_suffix(".bin").read_bytes()
     assert content.startswith(struct.pack("<I", PALETTE_TAG))
-    length = 4 + 4 * COLOURS + stem.weight.size + 4 * 8
+    length = 4 + 4 * COLOURS + stem.weight.size + 4 * 64
     assert content[length:].startswith(struct.pack("<I", FLOAT16_TAG))
 
 

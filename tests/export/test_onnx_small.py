@@ -39,13 +39,13 @@ def write(
 def test_a_kernel_is_codes_and_a_step_for_each_output_channel(
     tmp_path: Path, run: Any, make_contract: Callable[..., ModelContract]
 ) -> None:
-    weight = np.random.default_rng(0).normal(size=(32, 3, 1, 1)).astype(np.float32)
-    weight *= np.geomspace(1e-3, 1e3, 32, dtype=np.float32)[:, None, None, None]
+    weight = np.random.default_rng(0).normal(size=(256, 3, 1, 1)).astype(np.float32)
+    weight *= np.geomspace(1e-3, 1e3, 256, dtype=np.float32)[:, None, None, None]
     weight[5] = 0
     path, tensors = write(tmp_path, weight, make_contract())
     codes, steps = tensors["y.weight.codes"], tensors["y.weight.steps"]
     assert codes.dtype == np.int8
-    largest = np.abs(codes).reshape(32, -1).max(1)
+    largest = np.abs(codes).reshape(256, -1).max(1)
     assert largest[5] == 0
     assert (np.delete(largest, 5) == 127).all()
     assert (np.abs(codes * steps - weight) <= 0.501 * steps).all()

@@ -84,7 +84,7 @@ def test_it_is_frozen_folded_and_in_halves_with_channels_last(
     for node in convolutions:
         _, cast, bias, *_ = node.inputs()
         kernel = next(cast.node().inputs()).node().t("value")
-        assert kernel.dtype == (torch.half if kernel.numel() > 64 else torch.float)
+        assert kernel.dtype == (torch.half if kernel.numel() > 512 else torch.float)
         assert kernel.is_contiguous(memory_format=torch.channels_last)
         assert bias.node().t("value").dtype == torch.float
 

@@ -3,11 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
-SMALL = 64
+SMALL = 512
 
 
 def stored(array: NDArray[np.float32]) -> NDArray[np.float16] | NDArray[np.float32]:
-    """``array`` as it goes into a file: float16 for kernels of more than 64 elements.
+    """``array`` as it goes into a file: float16 for kernels of more than 512 elements.
 
     Small tensors and vectors (biases) stay float32: they weigh little in the file and much in
     the result. So does a kernel with a value that float16 cannot hold.
