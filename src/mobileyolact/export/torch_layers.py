@@ -12,6 +12,7 @@ from mobileyolact.export.graph import (
     Flatten,
     Layer,
     MaxPool,
+    Pads,
     Resize,
     ResizeTo,
     Shuffle,
@@ -24,10 +25,12 @@ from mobileyolact.export.graph import (
 def convolve(layer: Conv, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """The convolution of ``layer`` with a kernel and bias given, before its activation."""
     pads = layer.pads
-    padding = (pads.top, pads.left)
-    if padding != (pads.bottom, pads.right):
-        x = functional.pad(x, (pads.left, pads.right, pads.top, pads.bottom))
-        padding = (0, 0)
+    padding = (max(pads.top, pads.bottom), max(pads.left, pads.right))
+    if pads != Pads(padding[1], padding[1], padding[0], padding[0]):
+        # To pad the picture takes PyTorch longer than to convolve it with zeros in the kernel.
+        left, right = padding[1] - pads.left, padding[1] - pads.right
+        top, bottom = padding[0] - pads.top, padding[0] - pads.bottom
+        weight = functional.pad(weight, (left, right, top, bottom))
     return functional.conv2d(x, weight, bias, layer.stride, padding, groups=layer.groups)
 
 
