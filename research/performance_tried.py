@@ -26,9 +26,10 @@ which integer convolutions are 57 %, LeakyReLU as a pass of its own over bytes 1
 cutting and moving channels 8 %, the first convolution 7 %, the last ones 4 %. A network trained
 with ReLU, which needs no pass, would save most of these 15 %; none was.
 
-TorchScript files of `s-*` and `paper-*`: **kernels that grow by zeros** where the backbone is padded
-on one side only, as TensorFlow does, instead of padded tensors: 0.71 and 0.76 of `paper-320` in two
-runs on AVX2. In PyTorch's own modules, batches of 1 and 4, the same changed nothing, so training pads.
+TorchScript files of `s-*` and `paper-*`: **kernels that grow by zeros** where the backbone is
+padded on one side only, as TensorFlow does, instead of padded tensors: 0.71 and 0.76 of `paper-320`
+in two runs on AVX2. In PyTorch's own modules, batches of 1 and 4, the same changed nothing, so
+training pads.
 
 Where the time goes in ONNX Runtime by its own profile, before and after (AVX-512, 28.1 and 26.1
 ms): pointwise convolutions 65 and 69 %, at 50 multiply-accumulates a nanosecond, which is near what
