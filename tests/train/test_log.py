@@ -1,3 +1,4 @@
+import importlib
 import io
 import json
 from pathlib import Path
@@ -38,7 +39,8 @@ def test_tensorboard_scalars_continue_without_duplicates(
     pytest.importorskip("tensorboard")
     # Files of one second are read in the order of their names, in which the 10th of a process comes
     # before the 9th; two runs are two processes.
-    monkeypatch.setattr("tensorboard.summary.writer.event_file_writer._global_uid", 0)
+    writer = importlib.import_module("tensorboard.summary.writer.event_file_writer")
+    monkeypatch.setattr(writer, "_global_uid", writer.AtomicCounter(0))
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     for start, end in ((0, 5), (3, 7)):
