@@ -299,7 +299,7 @@ def test_a_page_of_quantizations(load: Callable[..., ModuleType], tiny: Path) ->
     assert "\npython research/experiment.py whole-qat --data DIR\n" in text
     first, second = rows_of(text)
     assert first == {
-        "row": "[`whole-qat`](../research/results/whole-qat.json) †",  # measured with 0.1.0
+        "row": "[`whole-qat`](../research/results/whole-qat.json)",
         "what": "learnt",
         "format": "ncnn",
         "mask AP": "0.200 → 0.196",
