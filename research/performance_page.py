@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from origin import origin
+from measured import ENGINES, measured_on
 from performance_projection import PROJECTION, section
 from performance_tried import TRIED
 
@@ -18,8 +18,6 @@ TRAINING = "training.json"
 SLOWER = 1.03
 
 Record = dict[str, Any]  # what performance.py writes
-
-_ENGINES = {"onnx": "ONNX Runtime", "ncnn": "ncnn", "torchscript": "PyTorch"}
 
 _HEAD = """# Performance
 
@@ -115,7 +113,7 @@ def page(folder: Path = FOLDER) -> str:
     parts = [_HEAD, *map(_network, networks)]
     if PROJECTION in records:
         record = records[PROJECTION]
-        parts.append(f"{section(record)}\n{origin(record)}\n")
+        parts.append(f"{section(record)}\n{measured_on(record)}\n")
     if POSTPROCESS in records:
         parts.append(_postprocess(records[POSTPROCESS]))
     if PREDICT in records:
@@ -140,7 +138,7 @@ def _network(record: Record) -> str:
     )
     for row, ratio in zip(rows, ratios, strict=True):
         cells = (
-            _ENGINES[row["engine"]],
+            ENGINES[row["engine"]],
             row["precision"],
             f"{row['file_bytes'] / 1e6:.2f}",
             f"{row['share_of_float32']:.3f}",
@@ -150,7 +148,7 @@ def _network(record: Record) -> str:
             _memory(row),
         )
         text += f"| {' | '.join(cells)} |\n"
-    return f"{text}\n{_verdict(rows, ratios)}\n\n{origin(record)}\n"
+    return f"{text}\n{_verdict(rows, ratios)}\n\n{measured_on(record)}\n"
 
 
 def _verdict(rows: list[Record], ratios: list[float]) -> str:
@@ -159,7 +157,7 @@ def _verdict(rows: list[Record], ratios: list[float]) -> str:
         (r, ratio) for r, ratio in zip(rows, ratios, strict=True) if "int8" in r["precision"]
     ]
     slower = [
-        f"{_ENGINES[row['engine']]} {row['precision']} ({ratio:.2f})"
+        f"{ENGINES[row['engine']]} {row['precision']} ({ratio:.2f})"
         for row, ratio in integer
         if ratio > SLOWER
     ]
@@ -184,7 +182,7 @@ def _postprocess(record: Record) -> str:
             _memory(row),
         )
         text += f"| {' | '.join(cells)} |\n"
-    return f"{text}\n{origin(record)}\n"
+    return f"{text}\n{measured_on(record)}\n"
 
 
 def _predict(record: Record) -> str:
@@ -196,7 +194,7 @@ def _predict(record: Record) -> str:
             for clock in ("wall", "cpu")
         )
         text += f"| {row['what']} | {ways} | {wall} | {cpu} |\n"
-    return f"{text}\n{origin(record)}\n"
+    return f"{text}\n{measured_on(record)}\n"
 
 
 def _training(record: Record) -> str:
@@ -206,7 +204,7 @@ def _training(record: Record) -> str:
             f"| `{row['preset']}` | {row['training']:.1f} | {row['loader']:.0f} | "
             f"{row['loader_copy_paste']:.0f} | {_memory(row)} |\n"
         )
-    return f"{text}\n{origin(record)}\n"
+    return f"{text}\n{measured_on(record)}\n"
 
 
 def _network_ms(row: Record) -> float:

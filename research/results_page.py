@@ -7,14 +7,12 @@ from statistics import mean, median
 from typing import Any
 
 from int8_rows import int8_lines
-from origin import origin
+from measured import ENGINES, measured_on
 from plan import Plan, Row, read_plan
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "results.md"
 TIMES = "times"
-
-_ENGINES = {"onnx": "ONNX Runtime", "ncnn": "ncnn", "torchscript": "PyTorch"}
 
 Result = dict[str, Any]  # what experiment.py writes of one run
 
@@ -111,15 +109,13 @@ def _times(path: Path) -> str:
     if not path.exists():
         return ""
     found = json.loads(path.read_text(encoding="utf-8"))
-    heads = {"gmacs": "GMACs", **{engine: f"ms {name}" for engine, name in _ENGINES.items()}}
+    heads = {"gmacs": "GMACs", **{engine: f"ms {name}" for engine, name in ENGINES.items()}}
     table = [
         {"row": f"`{row}`", **{head: f"{cells[key]:.2f}" for key, head in heads.items()}}
         for row, cells in found["rows"].items()
     ]
-    command = f"python research/row_times.py {path.stem}"
-    return (
-        f"\nWhat these networks cost:\n\n{_table(table)}\n{origin(found)}\n\n```\n{command}\n```\n"
-    )
+    text = f"\nWhat these networks cost:\n\n{_table(table)}\n{measured_on(found)}\n"
+    return f"{text}\n```\npython research/row_times.py {path.stem}\n```\n"
 
 
 def _lines(row: Row, found: Sequence[Result]) -> Iterator[dict[str, str]]:

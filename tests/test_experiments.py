@@ -21,7 +21,7 @@ from mobileyolact.quantize.scope import Scope
 from mobileyolact.train.config import TrainConfig, read_option
 
 RESEARCH = Path(__file__).parent.parent / "research"
-MODULES = ("plan", "int8_rows", "origin", "results_page", "row_times", "experiment")
+MODULES = ("plan", "int8_rows", "measured", "results_page", "row_times", "experiment")
 
 TINY = """
 [groups.tiny]

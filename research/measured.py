@@ -1,9 +1,11 @@
-"""When and on what something was measured, as a line for a page."""
+"""What pages say of a measurement: when and on what it was made, and how engines are called."""
 
 from typing import Any
 
+ENGINES = {"onnx": "ONNX Runtime", "ncnn": "ncnn", "torchscript": "PyTorch"}
 
-def origin(record: dict[str, Any]) -> str:
+
+def measured_on(record: dict[str, Any]) -> str:
     """Date, machine and versions of a record with ``date`` and ``device``."""
     device = record["device"]
     special = f" ({', '.join(device['instructions'])})" if device["instructions"] else ""
