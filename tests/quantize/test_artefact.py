@@ -14,12 +14,15 @@ pytest.importorskip("onnx")
 from mobileyolact.errors import ImageError, LabelError, ModelError, OptionError, ParityError
 from mobileyolact.export.formats import EXPORTERS, SMALL_EXPORTERS, Exporter
 from mobileyolact.export.graph import Conv, Graph
+from mobileyolact.export.quantized import QuantizedLayers
+from mobileyolact.export.trace import build_graph
 from mobileyolact.labels.formats import read_labels
 from mobileyolact.model.weights import load_checkpoint, save_checkpoint
 from mobileyolact.quantize import measuring
 from mobileyolact.quantize.agreement import Allowed, LayerAgreement
 from mobileyolact.quantize.artefact import kept_float, quantize_artefacts, write_small_artefacts
 from mobileyolact.quantize.engines import CHECKS
+from mobileyolact.quantize.scope import behind_the_first, choose_convs
 from mobileyolact.quantize.timing import ROUNDS, network_times
 from mobileyolact.runtime.backends import open_backend
 
@@ -204,6 +207,36 @@ def test_trained_weights_are_written_and_compared_with_the_float_model(
     both = known.keys() & written.keys()
     assert both >= {layer for layer in given[0].convs if layer in known}
     assert {x: written[x] for x in both} == {x: known[x] for x in both}, "what training knew"
+
+
+def test_untrained_weights_are_rounded_together_and_readers_of_the_stem_stay_float(
+    checkpoint: Path, pictures: list[Path], tmp_path: Path, records: Records
+) -> None:
+    network, contract = load_checkpoint(checkpoint)
+    graph = build_graph(network, contract)
+    readers = set(behind_the_first(graph)) & choose_convs(graph, "full")
+    assert readers, "training may have int8 ones"
+
+    def codes(record: Any) -> dict[str, list[int]]:
+        """In an order that does not depend on that of channels, which zeros may fill up."""
+        kernels = {name: conv.weight for name, conv in record.convs.items()}
+        return {name: sorted(x[x != 0].tolist()) for name, x in kernels.items()}
+
+    quantize_artefacts(checkpoint, tmp_path / "ptq", pictures, formats=["onnx"])
+    untrained = codes(records["onnx"])
+    given = []
+
+    def train(network: Any, record: QuantizedLayers) -> Path:
+        given.append(record)
+        save_checkpoint(tmp_path / "same.safetensors", network, contract)
+        return tmp_path / "same.safetensors"
+
+    quantize_artefacts(checkpoint, tmp_path / "qat", pictures, formats=["onnx"], train=train)
+    trained = codes(records["onnx"])
+    assert trained.keys() - untrained.keys() == readers and trained.keys() > untrained.keys()
+    assert trained == codes(given[0]), "what training knew"
+    same = [name for name in untrained if untrained[name] == trained[name]]
+    assert len(same) < len(untrained) / 2
 
 
 def test_another_input_size(checkpoint: Path, pictures: list[Path], tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from mobileyolact.errors import OptionError
 from mobileyolact.export.graph import Add, Concat, Conv, Flatten, Graph, Layer, MaxPool, Transpose
-from mobileyolact.quantize.scope import choose_convs
+from mobileyolact.quantize.scope import behind_the_first, choose_convs
 
 
 def conv(name: str, source: str, inputs: int = 4) -> Conv:
@@ -69,3 +69,8 @@ def test_more_of_them_can_be_left_out() -> None:
         OptionError, match=r"no convolution 'head\.c'; the nearest one is 'head\.[ab]'"
     ):
         choose_convs(GRAPH, "full", ["head.c"])
+
+
+def test_what_reads_the_first_one_as_it_is_or_pooled() -> None:
+    readers = ["backbone.thin", "backbone.wide", "backbone.left", "backbone.right"]
+    assert behind_the_first(GRAPH) == readers

@@ -52,7 +52,8 @@ from mobileyolact.quantize.measuring import (
 )
 from mobileyolact.quantize.observe import Observer
 from mobileyolact.quantize.ptq import quantize_layers
-from mobileyolact.quantize.scope import Scope, choose_convs
+from mobileyolact.quantize.rounding import Grams, gather_grams, rounded_together
+from mobileyolact.quantize.scope import Scope, behind_the_first, choose_convs
 from mobileyolact.runtime.image import open_image
 from mobileyolact.runtime.preprocess import preprocess
 
@@ -69,6 +70,14 @@ CHECKED_PICTURES = 2
 SMALL_BOUNDS = ParityBounds(min_snr_db=10.0, min_mean_mask_iou=0.0, min_matched_fraction=0.0)
 
 W = TypeVar("W", Write, WriteInt8)
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """What was seen on the pictures; training needs no ``grams``."""
+
+    observers: Mapping[str, Observer]
+    grams: Grams
 
 
 def no_progress(what: str, done: int, total: int) -> None:
@@ -131,9 +140,11 @@ def quantize_artefacts(
         progress("calibrate", 0, 1)
         equal = equalized(model.network, model.contract, pictures)
         model = model.with_network(equal, model.contract)
-        seen = observe(model.graph, model.contract, pictures)
+        observers = observe(model.graph, model.contract, pictures)
         images = _tensors(evenly(pictures, CHECKED_PICTURES), model.contract)
         summary = Quantization(scope, "ptq" if train is None else "qat")
+        grams = {} if train else gather_grams(model.graph, model.contract, pictures)
+        seen = Calibration(observers, grams)
         if train is not None:
             trained = train(model.network, _record(model.graph, seen, summary))
             model = model.with_network(*load_checkpoint(trained))
@@ -235,13 +246,22 @@ def _check_choice(what: str, choice: str, choices: Sequence[str]) -> None:
 
 def _record(
     graph: Graph,
-    seen: Mapping[str, Observer],
+    seen: Calibration,
     summary: Quantization,
     keep_float: Collection[str] = (),
 ) -> QuantizedLayers:
-    convs = choose_convs(graph, cast(Scope, summary.scope), keep_float)
-    record = quantize_layers(graph, convs, ranges_of(graph, convs, seen, "mse"), summary)
-    return choose_sum_factors(graph, record, seen)
+    """The int8 record of ``graph``; weights that were trained to be rounded are taken as they are.
+
+    Others are rounded more carefully, and what training would have to make up for stays float.
+    """
+    trained = summary.method == "qat"
+    left_out = keep_float if trained else {*keep_float, *behind_the_first(graph)}
+    convs = choose_convs(graph, cast(Scope, summary.scope), left_out)
+    ranges = ranges_of(graph, convs, seen.observers, "mse")
+    record = quantize_layers(graph, convs, ranges, summary)
+    if not trained:
+        record = rounded_together(graph, record, seen.grams)
+    return choose_sum_factors(graph, record, seen.observers)
 
 
 def kept_float(graph: Graph, format: str, depthwise: str) -> list[str]:

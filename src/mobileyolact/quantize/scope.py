@@ -5,7 +5,7 @@ from typing import Literal
 
 from mobileyolact.errors import OptionError, nearest
 from mobileyolact.export.channels import is_depthwise
-from mobileyolact.export.graph import INPUT_NAME, Conv, Graph
+from mobileyolact.export.graph import INPUT_NAME, Conv, Graph, MaxPool
 
 Scope = Literal["full", "backbone"]
 
@@ -38,6 +38,24 @@ def choose_convs(graph: Graph, scope: Scope, keep_float: Collection[str] = ()) -
         and name not in first
         and name not in last
     )
+
+
+def behind_the_first(graph: Graph) -> list[str]:
+    """The convolutions that read what the first one writes, as it is or pooled.
+
+    Its values differ little from one position to the next, next to the few largest ones, so that
+    common steps take more from them than from any other tensor.
+    """
+    written, found = set[str](), list[str]()
+    for layer in graph.layers:
+        if isinstance(layer, Conv) and INPUT_NAME in layer.inputs:
+            written.update(layer.outputs)
+        elif not written.isdisjoint(layer.inputs):
+            if isinstance(layer, MaxPool):
+                written.update(layer.outputs)
+            elif isinstance(layer, Conv):
+                found.append(layer.name)
+    return found
 
 
 def _near_the_picture(graph: Graph) -> set[str]:
