@@ -20,11 +20,13 @@ what remains is filled up with zeros to multiples of four, which engines want. B
 to 0.97.
 
 Int8 files of `n-416` in ONNX Runtime: **no shuffles**, with the same codes, 0.96; **integers from
-the first pool on**, one convolution earlier than before, 0.95; both 0.90. Of that, **last
-convolutions as products of bytes** instead of float convolutions 0.92, as written now: 16.6 ms, of
-which integer convolutions are 57 %, LeakyReLU as a pass of its own over bytes 15 %, joining,
-cutting and moving channels 8 %, the first convolution 7 %, the last ones 4 %. A network trained
-with ReLU, which needs no pass, would save most of these 15 %; none was.
+the first pool on**, one convolution earlier than before, 0.95; both 0.90. Since then the second is
+done after training with rounding alone (`--qat`): without, it cost most of what is lost
+([adr/0011](adr/0011-one-grid-of-codes-for-three-engines.md)). Of both, **last convolutions as
+products of bytes** instead of float convolutions 0.92, as written now: 16.6 ms, of which integer
+convolutions are 57 %, LeakyReLU as a pass of its own over bytes 15 %, joining, cutting and moving
+channels 8 %, the first convolution 7 %, the last ones 4 %. A network trained with ReLU, which needs
+no pass, would save most of these 15 %; none was.
 
 TorchScript files of `s-*` and `paper-*`: **kernels that grow by zeros** where the backbone is
 padded on one side only, as TensorFlow does, instead of padded tensors: 0.71 and 0.76 of `paper-320`
