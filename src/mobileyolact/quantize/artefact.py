@@ -2,9 +2,9 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_args
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,13 +31,7 @@ from mobileyolact.model.network import MobileYolact
 from mobileyolact.model.weights import load_checkpoint
 from mobileyolact.quantize.agreement import check_agreement
 from mobileyolact.quantize.budget import within_loss
-from mobileyolact.quantize.calibrate import (
-    MOST_PICTURES,
-    choose_sum_factors,
-    evenly,
-    observe,
-    ranges_of,
-)
+from mobileyolact.quantize.calibrate import MOST_PICTURES, evenly, observe
 from mobileyolact.quantize.effects import PROXY, LayerEffect, layer_effects, plot
 from mobileyolact.quantize.engines import CHECKS, ncnn, on_x86, onnx, torchscript  # noqa: F401
 from mobileyolact.quantize.equalize import equalized
@@ -50,10 +44,9 @@ from mobileyolact.quantize.measuring import (
     measure_and_deliver,
     read_float_model,
 )
-from mobileyolact.quantize.observe import Observer
-from mobileyolact.quantize.ptq import quantize_layers
-from mobileyolact.quantize.rounding import Grams, gather_grams, rounded_together
-from mobileyolact.quantize.scope import Scope, behind_the_first, choose_convs
+from mobileyolact.quantize.record import Calibration, record_of
+from mobileyolact.quantize.rounding import gather_grams
+from mobileyolact.quantize.scope import Scope
 from mobileyolact.runtime.image import open_image
 from mobileyolact.runtime.preprocess import preprocess
 
@@ -70,14 +63,6 @@ CHECKED_PICTURES = 2
 SMALL_BOUNDS = ParityBounds(min_snr_db=10.0, min_mean_mask_iou=0.0, min_matched_fraction=0.0)
 
 W = TypeVar("W", Write, WriteInt8)
-
-
-@dataclasses.dataclass(frozen=True)
-class Calibration:
-    """What was seen on the pictures; training needs no ``grams``."""
-
-    observers: Mapping[str, Observer]
-    grams: Grams
 
 
 def no_progress(what: str, done: int, total: int) -> None:
@@ -146,19 +131,19 @@ def quantize_artefacts(
         grams = {} if train else gather_grams(model.graph, model.contract, pictures)
         seen = Calibration(observers, grams)
         if train is not None:
-            trained = train(model.network, _record(model.graph, seen, summary))
+            trained = train(model.network, record_of(model.graph, seen, summary))
             model = model.with_network(*load_checkpoint(trained))
         contract = dataclasses.replace(model.contract, quantization=summary)
         judge = choose_judge(model, pictures, labels, progress)
         more, kept = list[Path](), list[str]()
         if report or max_loss is not None:
             progress("effect of each layer", 0, 1)
-            effects = layer_effects(model.graph, _record(model.graph, seen, summary), images)
+            effects = layer_effects(model.graph, record_of(model.graph, seen, summary), images)
             more = _write_effects(folder, model, scope, effects) if report else []
         if max_loss is not None:
 
             def loss(names: Sequence[str]) -> float:
-                record = _record(model.graph, seen, summary, names)
+                record = record_of(model.graph, seen, summary, names)
                 trial = folder / "trial.int8.onnx"
                 onnx_int8.write_onnx_int8(model.graph, record, contract, trial)
                 found = judge(trial).differences["AP"]
@@ -169,7 +154,7 @@ def quantize_artefacts(
         for done, exporter in enumerate(exporters):
             progress(f"write and check {exporter.name}", done, len(exporters))
             left_out = {*kept, *kept_float(model.graph, exporter.name, depthwise)}
-            record = _record(model.graph, seen, summary, left_out)
+            record = record_of(model.graph, seen, summary, left_out)
             graph, record = faster_int8(model.graph, record)
             files = exporter.files(folder, model.stem)
             exporter.write(graph, record, contract, files[0])
@@ -242,26 +227,6 @@ def _check_choice(what: str, choice: str, choices: Sequence[str]) -> None:
     if choice not in choices:
         hint = nearest(choice, choices)
         raise OptionError(f"there is no {what} '{choice}'{hint} of {', '.join(choices)}")
-
-
-def _record(
-    graph: Graph,
-    seen: Calibration,
-    summary: Quantization,
-    keep_float: Collection[str] = (),
-) -> QuantizedLayers:
-    """The int8 record of ``graph``; weights that were trained to be rounded are taken as they are.
-
-    Others are rounded more carefully, and what training would have to make up for stays float.
-    """
-    trained = summary.method == "qat"
-    left_out = keep_float if trained else {*keep_float, *behind_the_first(graph)}
-    convs = choose_convs(graph, cast(Scope, summary.scope), left_out)
-    ranges = ranges_of(graph, convs, seen.observers, "mse")
-    record = quantize_layers(graph, convs, ranges, summary)
-    if not trained:
-        record = rounded_together(graph, record, seen.grams)
-    return choose_sum_factors(graph, record, seen.observers)
 
 
 def kept_float(graph: Graph, format: str, depthwise: str) -> list[str]:
