@@ -17,7 +17,7 @@ from mobileyolact.export.graph import (
     Pads,
     Transpose,
 )
-from mobileyolact.export.products import find_products, product_kernel
+from mobileyolact.export.products import find_products
 from mobileyolact.export.quantized import Codes, QuantizedLayers, integer_kernel
 
 
@@ -45,7 +45,11 @@ def joined(*convs: Conv) -> list[Layer]:
 
 
 def coded(*names: str) -> QuantizedLayers:
-    return QuantizedLayers(dict.fromkeys(names, Codes(0.1, 0)), {}, Quantization("full", "ptq"))
+    codes = Codes(0.1, 0)
+    kernels = dict.fromkeys(("a", "b", "mask"), integer_kernel(A, codes))
+    return QuantizedLayers(
+        dict.fromkeys(names, codes), {}, Quantization("full", "ptq"), stored=kernels
+    )
 
 
 A, B = conv("a", "image"), conv("b", "image")
@@ -84,8 +88,9 @@ def test_all_levels_or_none(other: Conv) -> None:
     assert not found.results and not found.inside
 
 
-def test_not_of_floats_nor_to_codes() -> None:
+def test_not_of_floats_nor_to_codes_nor_without_a_kernel_of_8_bits() -> None:
     graph = Graph((A,), (3, 8, 8), ("a",))
+    assert not find_products(graph, dataclasses.replace(coded("image"), stored={})).results
     assert not find_products(graph, coded()).results
     assert not find_products(graph, coded("image", "a")).results
 
@@ -94,19 +99,3 @@ def test_not_where_somebody_else_reads_the_map() -> None:
     total = Add(name="total", inputs=("a", "b"), outputs=("total",))
     graph = Graph((*joined(A, B), total), (3, 8, 8), ("rows", "total"))
     assert not find_products(graph, coded("image")).results
-
-
-@pytest.mark.parametrize("low", [0, -25, -127])
-def test_kernels_are_as_fine_as_no_saturation_allows(low: int) -> None:
-    source = Codes(0.1, low)
-    weight = np.random.default_rng(0).normal(size=(200, 7, 1, 1)).astype(np.float32)
-    weight[0], weight[1] = 0, [[[0.5]]] * 7
-    layer = dataclasses.replace(A, weight=weight, bias=np.zeros(200, np.float32))
-    fine, coarse = product_kernel(layer, source), integer_kernel(layer, source)
-
-    pairs = np.sort(np.abs(fine.weight[:, :, 0, 0].astype(np.int32)))[:, -2:].sum(1)
-    assert (127 + source.zero_point) * pairs.max() <= 2**15 - 1
-    assert (fine.steps[2:] <= coarse.steps[2:]).all()
-    assert np.mean(fine.steps / coarse.steps) < (1.001 if low == 0 else 0.95)
-    assert np.abs(fine.values - weight).max() <= fine.steps.max()
-    assert not fine.weight[0].any()

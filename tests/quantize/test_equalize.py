@@ -15,7 +15,8 @@ from torch import nn
 from mobileyolact.contract import ModelContract, Quantization
 from mobileyolact.export.graph import Conv, Graph
 from mobileyolact.export.trace import Origin, build_graph, trace_origins
-from mobileyolact.quantize.calibrate import observe, ranges_of
+from mobileyolact.quantize import equalize as equalize_module
+from mobileyolact.quantize.calibrate import choose_sum_factors, observe, ranges_of
 from mobileyolact.quantize.equalize import equalize, equalized
 from mobileyolact.quantize.execute import execute, stored_weights
 from mobileyolact.quantize.fake import FakeQuantized
@@ -63,8 +64,10 @@ def noise(network: Any, contract: ModelContract, pictures: list[Path]) -> Any:
     """What rounding does to each output, as a share of its power."""
     graph = build_graph(network, contract)
     convs = choose_convs(graph, "full")
-    ranges = ranges_of(graph, convs, observe(graph, contract, pictures), "mse")
+    observers = observe(graph, contract, pictures)
+    ranges = ranges_of(graph, convs, observers, "mse")
     record = quantize_layers(graph, convs, ranges, Quantization("full", "ptq"))
+    record = choose_sum_factors(graph, record, observers)
     image = torch.from_numpy(preprocess(open_image(pictures[0]), contract)[0])
     with torch.inference_mode():
         exact = execute(graph, image, stored_weights(graph))
@@ -112,6 +115,29 @@ def test_the_same_is_computed_and_rounding_costs_less(
     for layer in graph.layers:
         if layer.name in shared:
             assert changed.isdisjoint((*layer.inputs, *layer.outputs)), layer.name
+
+
+def test_a_channel_that_is_mostly_negative_counts_by_its_sum(
+    make_network: Callable[..., Any], pictures: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, contract = make_network("n-320", size=64)
+    found: list[Arrays] = []
+    monkeypatch.setattr(equalize_module, "equalize", lambda g, o, sizes: found.append(sizes))
+    equalized(network, contract, pictures)
+    sizes: Arrays = {}
+    for picture in pictures:
+        graph, tensors, _ = tensors_of(network, contract, picture)
+        for layer in graph.layers:
+            values = tensors[layer.outputs[0]]
+            if values.ndim == 3:
+                leaky = isinstance(layer, Conv) and layer.activation is not None
+                # Half of what the sum was, whose tenth came out.
+                low = -values.min((1, 2)) * (5 if leaky else 1)
+                high = np.maximum(values.max((1, 2)), low)
+                sizes[layer.outputs[0]] = sizes.get(layer.outputs[0], 0) + high / len(pictures)
+    assert sizes
+    for name, size in sizes.items():
+        np.testing.assert_allclose(found[0][name], size, rtol=1e-4, atol=1e-6)
 
 
 def test_what_a_grouped_convolution_reads_is_left_alone() -> None:

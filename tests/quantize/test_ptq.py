@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from mobileyolact.contract import Quantization
 from mobileyolact.export.graph import Conv, Graph
@@ -73,3 +74,43 @@ def test_a_bias_is_a_number_of_30_bits_in_units_of_the_sum(weight: float) -> Non
     units = record.tensors["image"].step * record.convs["y"].steps.astype(np.float64)
     assert np.abs(50 / units).max() < 2**29 * (1 + 1e-6)
     assert (record.convs["y"].weight.max() == 127) == (weight == 1)
+
+
+def of_floats(name: str, source: str, weight: NDArray[np.float32], bias: float = 0.0) -> Conv:
+    return Conv(
+        name=name,
+        inputs=(source,),
+        outputs=(name,),
+        weight=weight,
+        bias=np.full(len(weight), bias, np.float32),
+    )
+
+
+def test_kernels_that_give_floats_have_8_bits_if_they_are_large_or_multiply_codes() -> None:
+    rng = np.random.default_rng(0)
+    tiny, large, shared = (
+        rng.normal(size=(count, 3, 1, 1)).astype(np.float32) for count in (3, 200, 3)
+    )
+    shared[0] = 0
+    layers = (
+        of_floats("tiny", "image", tiny),
+        of_floats("large", "image", large),
+        of_floats("coded", "tiny", tiny),
+        of_floats("one", "coded", shared),
+        of_floats("other", "one", shared, bias=1e6),
+    )
+    graph = Graph((*layers, of_floats("y", "one", tiny)), (3, 4, 4), ("y",))
+    ranges = {name: (-9.0, 10.0) for name in graph.shapes} | {"one": (0.0, 10.0)}
+    record = quantize_layers(graph, ["coded", "y"], ranges, SUMMARY)
+    assert record.tensors.keys() == {"tiny", "coded", "one", "y"}
+    assert record.convs.keys() == {"coded", "y"}
+    assert record.stored.keys() == {"large", "one", "other"}
+    assert np.abs(record.stored["large"].weight).max() == record.limit_of(layers[1]) == 127
+    kernel = record.stored["one"]
+    assert kernel is record.stored["other"], "what two layers share is stored once"
+    limits = {layer.name: record.limit_of(layer) for layer in layers}
+    assert limits["one"] < limits["other"] == 127
+    assert np.abs(kernel.weight).max() <= limits["one"]
+    assert not kernel.weight[0].any()
+    # In units of the sum the larger bias fits into 32 bits.
+    assert (1e6 / (record.tensors["one"].step * kernel.steps) < 2**30).all()

@@ -1,6 +1,7 @@
 """Kernels whose weights are rounded together give what the float kernel gives more nearly."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ torch = pytest.importorskip("torch")
 
 from mobileyolact.contract import ModelContract, Quantization
 from mobileyolact.export.graph import Activation, Conv, Graph, Pads
+from mobileyolact.export.quantized import QuantizedConv
 from mobileyolact.quantize.execute import execute, stored_weights
 from mobileyolact.quantize.ptq import quantize_layers
 from mobileyolact.quantize.rounding import gather_grams, rounded_together
@@ -88,7 +90,7 @@ def test_sums_are_nearer_to_float_at_the_same_steps_and_within_the_limit(
     ranges = dict.fromkeys(GRAPH.shapes, (-9.0, 10.0))
     nearest = quantize_layers(GRAPH, INTEGER, ranges, Quantization("full", "ptq"))
     grams = gather_grams(GRAPH, contract, pictures[:1])
-    together = rounded_together(GRAPH, nearest, grams)
+    together = rounded_together(GRAPH, nearest, grams, INTEGER)
     seen = tensors_on(pictures[1], contract)
     assert (together.tensors, together.convs.keys()) == (nearest.tensors, nearest.convs.keys())
     for name in INTEGER:
@@ -104,6 +106,33 @@ def test_sums_are_nearer_to_float_at_the_same_steps_and_within_the_limit(
         assert errors[1] < 0.7 * errors[0], name
 
 
+def test_what_is_stored_for_several_layers_suits_all_of_them_and_the_rest_stays(
+    pictures: list[Path], contract: ModelContract
+) -> None:
+    shared = np.random.default_rng(7).normal(size=(24, 24, 1, 1)).astype(np.float32)
+    layers = (
+        *GRAPH.layers[:2],
+        replace(conv("one", "wide", (24, 24, 1, 1)), weight=shared),
+        replace(conv("other", "one", (24, 24, 1, 1)), weight=shared),
+    )
+    graph = replace(GRAPH, layers=layers, outputs=("other",))
+    ranges = dict.fromkeys(graph.shapes, (-9.0, 10.0))
+    nearest = quantize_layers(graph, ["wide"], ranges, Quantization("full", "qat"))
+    grams = gather_grams(graph, contract, pictures[:1])
+    together = rounded_together(graph, nearest, grams, nearest.stored)
+    assert together.convs == nearest.convs
+    kernel, before = together.stored["one"], nearest.stored["one"]
+    assert kernel is together.stored["other"]
+    assert np.abs(kernel.weight).max() <= nearest.limit_of(layers[2])
+    gram = sum(grams[name][0] for name in ("one", "other"))
+
+    def loss(rounded: QuantizedConv) -> float:
+        rows = (rounded.values - shared).reshape(24, -1).astype(np.float64)
+        return float(np.einsum("oi,ij,oj->", rows, gram, rows))
+
+    assert loss(kernel) < 0.7 * loss(before)
+
+
 def test_inputs_that_have_nothing_in_common_leave_each_weight_to_itself() -> None:
     ranges = dict.fromkeys(GRAPH.shapes, (-9.0, 10.0))
     nearest = quantize_layers(GRAPH, INTEGER, ranges, Quantization("full", "ptq"))
@@ -111,7 +140,7 @@ def test_inputs_that_have_nothing_in_common_leave_each_weight_to_itself() -> Non
         name: np.stack([np.diag(np.arange(layer.weight[0].size) / 7)] * layer.groups)
         for name, layer in CONVS.items()
     }  # the first input is always 0
-    together = rounded_together(GRAPH, nearest, grams)
+    together = rounded_together(GRAPH, nearest, grams, INTEGER)
     for name, before in nearest.convs.items():
         assert np.array_equal(together.convs[name].weight, before.weight)
 
@@ -120,6 +149,6 @@ def test_inputs_that_are_always_0_do_no_harm() -> None:
     ranges = dict.fromkeys(GRAPH.shapes, (-9.0, 10.0))
     nearest = quantize_layers(GRAPH, INTEGER, ranges, Quantization("full", "ptq"))
     grams = {n: np.zeros((x.groups, *[x.weight[0].size] * 2)) for n, x in CONVS.items()}
-    together = rounded_together(GRAPH, nearest, grams)
+    together = rounded_together(GRAPH, nearest, grams, INTEGER)
     for name, before in nearest.convs.items():
         assert np.array_equal(together.convs[name].weight, before.weight)

@@ -1,5 +1,6 @@
 """The same network in fewer operations: what files are written from."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -25,12 +26,14 @@ def faster_int8(graph: Graph, quantized: QuantizedLayers) -> tuple[Graph, Quanti
     Integers are added up exactly in any order, so codes are the same. Constant channels stay: what
     they amount to was rounded with the others.
     """
-    kernels = routed(replace(graph, layers=tuple(_as_kernel(x, quantized) for x in graph.layers)))
-    convs = {
-        layer.name: _as_conv(layer, quantized.convs[layer.name])
+    before = {**quantized.convs, **quantized.stored}
+    kernels = routed(replace(graph, layers=tuple(_as_kernel(x, before) for x in graph.layers)))
+    after = {
+        layer.name: _as_conv(layer, before[layer.name])
         for layer in kernels.layers
-        if isinstance(layer, Conv) and layer.name in quantized.convs
+        if isinstance(layer, Conv) and layer.name in before
     }
+    convs, stored = ({n: after[n] for n in part} for part in (quantized.convs, quantized.stored))
     moved = routed(graph)
     tensors = {name: codes for name, codes in quantized.tensors.items() if name in moved.shapes}
     sources = {layer.name: layer.inputs[0] for layer in graph.layers}
@@ -39,12 +42,12 @@ def faster_int8(graph: Graph, quantized: QuantizedLayers) -> tuple[Graph, Quanti
             tensors.setdefault(layer.inputs[0], quantized.tensors[sources[layer.name]])
         if isinstance(layer, Split) and layer.inputs[0] in tensors:
             tensors.update(dict.fromkeys(layer.outputs, tensors[layer.inputs[0]]))
-    return moved, replace(quantized, tensors=tensors, convs=convs)
+    return moved, replace(quantized, tensors=tensors, convs=convs, stored=stored)
 
 
-def _as_kernel(layer: Layer, quantized: QuantizedLayers) -> Layer:
+def _as_kernel(layer: Layer, convs: Mapping[str, QuantizedConv]) -> Layer:
     """``layer`` with its integer kernel as weights and its steps as bias, if it has them."""
-    conv = quantized.convs.get(layer.name)
+    conv = convs.get(layer.name)
     if not isinstance(layer, Conv) or conv is None:
         return layer
     return replace(layer, weight=conv.weight.astype(np.float32), bias=conv.steps)

@@ -28,7 +28,7 @@ from mobileyolact.export.graph import (
     Shuffle,
 )
 from mobileyolact.export.onnx_small import SmallWriter
-from mobileyolact.export.products import find_products, product_kernel
+from mobileyolact.export.products import find_products
 from mobileyolact.export.quantized import HIGH, Codes, QuantizedConv, QuantizedLayers
 
 _LARGEST_BIAS = 2**30  # the sum it is added to needs room as well
@@ -62,6 +62,7 @@ class _Int8Writer(SmallWriter):
         super().__init__(graph)
         self.quantized, self.products = quantized, find_products(graph, quantized)
         self.dequantized: set[str] = set()
+        self.kept: dict[bytes, str] = {}
         for name in quantized.tensors:
             self.shapes[codes_name(name)] = self.shapes[f"{name}.float"] = self.shapes[name]
 
@@ -121,8 +122,7 @@ class _Int8Writer(SmallWriter):
 
     def product(self, layer: Conv) -> str:
         """``layer`` as a product of bytes and int8: its name, float32 (locations, channels)."""
-        codes = self.quantized.tensors[layer.inputs[0]]
-        conv = product_kernel(layer, codes)
+        conv = self.quantized.stored[layer.name]
         kernel = f"{layer.name}.weight"
         turned = np.ascontiguousarray(conv.weight[:, :, 0, 0].T)
         stored = self.constant(codes_name(kernel), turned)
@@ -146,12 +146,22 @@ class _Int8Writer(SmallWriter):
     def parameters(self, layer: Conv) -> tuple[str, str]:
         conv = self.quantized.convs.get(layer.name)
         if conv is None:
-            return super().parameters(layer)
+            return self.float_parameters(layer)
         kernel = f"{layer.name}.weight"
         codes = self.constant(codes_name(kernel), conv.weight)
         steps = self.constant(f"{kernel}.steps", conv.steps)
         self.glue("DequantizeLinear", (codes, steps), kernel, axis=0)
         return kernel, self.bias(layer, conv, steps)
+
+    def float_parameters(self, layer: Conv) -> tuple[str, str]:
+        kernel = self.quantized.stored.get(layer.name)
+        if kernel is None:
+            return super().parameters(layer)
+        name = f"{layer.name}.weight"
+        known = self.kept.setdefault(kernel.weight.tobytes() + kernel.steps.tobytes(), name)
+        if known == name:
+            self.store_kernel(name, kernel)
+        return known, self.weight(f"{layer.name}.bias", layer.bias)
 
     def bias(self, layer: Conv, conv: QuantizedConv, steps: str) -> str:
         """The bias in the units of the sum, where ``steps`` are those of the kernel."""

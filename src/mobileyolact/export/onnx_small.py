@@ -11,7 +11,7 @@ from mobileyolact.export.formats import small_exporter
 from mobileyolact.export.graph import Graph
 from mobileyolact.export.half import stored
 from mobileyolact.export.onnx import OnnxWriter
-from mobileyolact.export.quantized import quantize_kernel
+from mobileyolact.export.quantized import QuantizedConv, quantize_kernel
 
 
 class SmallWriter(OnnxWriter):
@@ -20,9 +20,12 @@ class SmallWriter(OnnxWriter):
     def store(self, name: str, value: NDArray[np.float32]) -> None:
         if stored(value).dtype == np.float32:
             super().store(name, value)
-            return
-        kernel = quantize_kernel(value)
-        steps = kernel.steps.reshape(-1, *[1] * (value.ndim - 1))
+        else:
+            self.store_kernel(name, quantize_kernel(value))
+
+    def store_kernel(self, name: str, kernel: QuantizedConv) -> None:
+        """Write ``kernel``, to be read as the float32 tensor ``name``."""
+        steps = kernel.steps.reshape(-1, *[1] * (kernel.weight.ndim - 1))
         codes = self.constant(f"{name}.codes", kernel.weight)
         self.node("Cast", (codes,), (f"{name}.float",), to=TensorProto.FLOAT)
         self.node("Mul", (f"{name}.float", self.constant(f"{name}.steps", steps)), (name,))

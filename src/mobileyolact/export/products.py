@@ -8,17 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeGuard
 
-import numpy as np
-
 from mobileyolact.export.graph import Concat, Conv, Flatten, Graph, Layer, Pads, Transpose
-from mobileyolact.export.quantized import (
-    HIGH,
-    Codes,
-    QuantizedConv,
-    QuantizedLayers,
-    least_steps,
-    quantize_kernel,
-)
+from mobileyolact.export.quantized import QuantizedLayers
 
 
 @dataclass(frozen=True)
@@ -55,23 +46,11 @@ def find_products(graph: Graph, quantized: QuantizedLayers) -> Products:
     return Products(results, frozenset(inside))
 
 
-def product_kernel(layer: Conv, source: Codes) -> QuantizedConv:
-    """The kernel of ``layer``, each channel as fine as its two largest weights together allow.
-
-    What is rounded here shows in the outputs, where no layer behind can make up for it.
-    """
-    largest = np.sort(np.abs(layer.weight.reshape(len(layer.weight), -1)))[:, -2:]
-    shares = largest.sum(1) / np.maximum(largest[:, -1], np.finfo(np.float32).tiny)
-    # One less, since both codes may have been rounded up.
-    limits = np.minimum(HIGH, (source.pair_limit - 1) // np.maximum(shares, 1))
-    return quantize_kernel(layer.weight, limits.astype(np.float32), least_steps(layer, source))
-
-
 def _is_product(layer: Layer | None, quantized: QuantizedLayers) -> TypeGuard[Conv]:
     """Whether ``layer`` is a pointwise convolution of codes, with float results, and no more."""
     return (
         isinstance(layer, Conv)
-        and layer.name not in quantized.convs
+        and layer.name in quantized.stored
         and layer.inputs[0] in quantized.tensors
         and layer.outputs[0] not in quantized.tensors
         and layer.weight.shape[2:] == (1, 1)

@@ -5,7 +5,7 @@ which is ncnn's range; ONNX Runtime and PyTorch hold them as unsigned bytes, q +
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ HIGH = 127
 
 # With factors that are a little greater than such round numbers, no byte of a sum lies exactly
 # between two codes, where one engine would round up and another down.
-SUM_FACTORS = (1.0, *(factor * (1 + 2**-13) for factor in (1.25, 1.5, 2.0, 3.0)))
+SUM_FACTORS = (1.0, *(factor * (1 + 2**-13) for factor in (1.25, 1.5, 1.75, 2.0, 2.5, 3.0)))
 
 _PAIR = 2**15 - 1  # the sum of two products that AVX2 keeps in 16 bits before it adds further
 
@@ -134,12 +134,20 @@ class QuantizedLayers:
 
     ``convs`` are the convolutions computed with integers, by layer name; their inputs and outputs
     are among ``tensors``, the tensors that are codes, by tensor name. All others are float32.
-    Biases are those of the graph. ``summary`` is what the contract says of it.
+    ``stored`` are kernels of convolutions that give floats, in 8 bits as files hold them (but
+    ncnn's); what is in neither has the kernel of the graph. So have all their biases.
+    ``summary`` is what the contract says of it.
     """
 
     tensors: Mapping[str, Codes]
     convs: Mapping[str, QuantizedConv]
     summary: Quantization
+    stored: Mapping[str, QuantizedConv] = field(default_factory=dict)
+
+    def limit_of(self, layer: Conv) -> int:
+        """The largest code in the kernel of ``layer``, whatever it is computed with."""
+        source = self.tensors.get(layer.inputs[0])
+        return HIGH if source is None else source.weight_limit
 
     def moves(self, layer: Layer) -> bool:
         """Whether ``layer`` does no more than put codes elsewhere, which needs no arithmetic."""

@@ -12,7 +12,7 @@ from mobileyolact.contract import ModelContract
 from mobileyolact.export.formats import exporter
 from mobileyolact.export.graph import INPUT_NAME, Conv, Graph, Layer
 from mobileyolact.export.half import stored
-from mobileyolact.export.quantized import quantize_kernel
+from mobileyolact.export.quantized import QuantizedConv
 from mobileyolact.export.torch_layers import activate, compute, convolve
 from mobileyolact.files import write_beside
 from mobileyolact.runtime.backends.torchscript import EXTRA_FILE, without_deprecation
@@ -21,18 +21,17 @@ from mobileyolact.runtime.backends.torchscript import EXTRA_FILE, without_deprec
 class FloatConvolution(nn.Module):
     """A convolution computed in float32, its kernel stored as ``half.stored`` says.
 
-    A ``small`` one stores what would be a half as int8 codes and a step for each output channel.
+    Or as ``kernel``: int8 codes and a step for each output channel.
     """
 
     weight: Tensor
     steps: Tensor | None
     bias: Tensor
 
-    def __init__(self, layer: Conv, small: bool = False) -> None:
+    def __init__(self, layer: Conv, kernel: QuantizedConv | None = None) -> None:
         super().__init__()
         weight, steps = torch.from_numpy(stored(layer.weight).copy()), None
-        if small and weight.dtype == torch.float16:
-            kernel = quantize_kernel(layer.weight)
+        if kernel is not None:
             weight = torch.from_numpy(kernel.weight)
             steps = torch.from_numpy(kernel.steps).view(-1, 1, 1, 1)
         self.register_buffer("weight", weight.contiguous(memory_format=torch.channels_last))

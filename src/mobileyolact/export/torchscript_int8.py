@@ -109,7 +109,7 @@ class _Int8Network(GraphNetwork):
     def convolution(self, layer: Conv) -> nn.Module:
         conv = self.quantized.convs.get(layer.name)
         if conv is None:
-            return FloatConvolution(layer, small=True)
+            return FloatConvolution(layer, self.quantized.stored.get(layer.name))
         (source,), (target,) = layer.inputs, layer.outputs
         codes = self.quantized.tensors[target]
         return _IntegerConvolution(layer, conv, self.shapes[source], codes)

@@ -21,6 +21,7 @@ from mobileyolact.runtime.image import open_image
 from mobileyolact.runtime.preprocess import preprocess
 
 MOST_PICTURES = 128
+_CUT = 3.0
 
 
 def observe(
@@ -83,14 +84,17 @@ def choose_sum_factors(
 
 
 def _sum_error(seen: Observer, codes: Codes, conv: QuantizedConv, slope: float) -> float:
-    """The squared error of the values behind a leaky ReLU, by rounding and cutting off its sum."""
+    """The squared error of the values behind a leaky ReLU, by rounding and cutting off its sum.
+
+    What is cut off counts ``_CUT`` times: it errs to one side wherever it does.
+    """
     values, step = seen.centres, conv.sum_step(codes)
     least = -conv.sum_zero * step * slope
     cut = (np.minimum(values - least, 0)) ** 2
     # At factor 1 a sum above 0 is a code already; below 0 its rounding shrinks with the slope.
     twice = step if conv.sum_factor > 1 else 0.0
     rounded = np.where(values > 0, twice, step * slope) ** 2 / 12
-    return float(((cut + rounded) * seen.counts).sum())
+    return float(((_CUT * cut + rounded) * seen.counts).sum())
 
 
 def ranges_of(

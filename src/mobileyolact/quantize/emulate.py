@@ -5,8 +5,7 @@ import torch
 from numpy.typing import NDArray
 
 from mobileyolact.export.graph import Conv
-from mobileyolact.export.half import stored
-from mobileyolact.export.quantized import QuantizedConv, quantize_kernel
+from mobileyolact.export.quantized import QuantizedConv, QuantizedLayers
 from mobileyolact.export.torch_layers import convolve
 
 
@@ -21,10 +20,7 @@ def accumulate(layer: Conv, conv: QuantizedConv, codes: NDArray[np.int8]) -> NDA
     return sums
 
 
-def float_kernel(layer: Conv) -> NDArray[np.float32]:
-    """The kernel of a convolution that stays float as the int8 files hold it.
-
-    Not ncnn's, nor where ``export.products`` applies, as in ONNX.
-    """
-    weight = layer.weight
-    return weight if stored(weight).dtype == np.float32 else quantize_kernel(weight).values
+def float_kernel(layer: Conv, quantized: QuantizedLayers) -> NDArray[np.float32]:
+    """The kernel of a convolution that gives floats as the int8 files hold it, but ncnn's."""
+    kernel = quantized.stored.get(layer.name)
+    return layer.weight if kernel is None else kernel.values

@@ -36,6 +36,7 @@ from mobileyolact.quantize.observe import finite_range
 _LARGEST_FACTOR = 32.0
 _SMALLEST_SHARE = 1e-3  # of the largest channel, below which all are alike
 _PICTURES = 16  # a mean of so many maxima says enough of a channel's size
+_BELOW = 0.5  # what a sum's reach below 0 counts next to what comes out of its leaky ReLU
 
 # The number of each channel's family, by tensor: channels of one family keep one factor.
 Families = Mapping[str, NDArray[np.intp]]
@@ -53,10 +54,18 @@ def equalized(
     graph, origins = trace_origins(network, (3, *contract.input_size))
     found: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
 
+    slopes = {
+        layer.outputs[0]: layer.activation.slope
+        for layer in graph.layers
+        if isinstance(layer, Conv) and layer.activation and layer.activation.kind == "leaky_relu"
+    }
+
     def see(name: str, value: Tensor) -> Tensor:
         finite_range(name, value)
         if value.ndim == 4:
-            found[name].append(value.abs().amax((0, 2, 3)).double().numpy())
+            below = max(1.0, _BELOW / slopes.get(name, 1.0))
+            sizes = torch.maximum(value, -below * value).amax((0, 2, 3))
+            found[name].append(sizes.double().numpy())
         return value
 
     look(graph, contract, pictures, _PICTURES, see)
@@ -76,7 +85,8 @@ def equalize(
     Args:
         graph: as traced; it keeps the old weights, so trace again.
         origins: the modules of each convolution of ``graph``.
-        largest: the greatest absolute value of each channel (C,) of tensors on typical pictures.
+        largest: the size of each channel (C,) of tensors: the greatest absolute value on typical
+            pictures.
     """
     families = _families(graph)
     factors = _factors(graph, families, largest)

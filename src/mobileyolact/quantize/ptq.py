@@ -1,16 +1,21 @@
 """Post-training quantization: from ranges of tensors to ``QuantizedLayers``."""
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 
 import numpy as np
 
 from mobileyolact.contract import Quantization
 from mobileyolact.export.graph import Conv, Graph
+from mobileyolact.export.half import stored
 from mobileyolact.export.quantized import (
     HIGH,
     Codes,
+    QuantizedConv,
     QuantizedLayers,
     integer_kernel,
+    least_steps,
+    quantize_kernel,
 )
 from mobileyolact.quantize.sharing import shared_steps
 
@@ -20,7 +25,7 @@ Ranges = Mapping[str, tuple[float, float]]
 def quantize_layers(
     graph: Graph, convs: Collection[str], ranges: Ranges, summary: Quantization
 ) -> QuantizedLayers:
-    """Steps of all tensors that are codes, and integer kernels of ``convs``.
+    """Steps of all tensors that are codes, integer kernels of ``convs``, and what is stored.
 
     Args:
         graph: the layers, with the weights that are rounded.
@@ -38,7 +43,30 @@ def quantize_layers(
         for layer in graph.layers
         if isinstance(layer, Conv) and layer.name in convs
     }
-    return QuantizedLayers(tensors, kernels, summary)
+    return QuantizedLayers(tensors, kernels, summary, _stored_kernels(graph, convs, tensors))
+
+
+def _stored_kernels(
+    graph: Graph, convs: Collection[str], tensors: Mapping[str, Codes]
+) -> dict[str, QuantizedConv]:
+    """Kernels that multiply codes, or are large; one for all layers that share their weights."""
+    sharing = defaultdict(list)
+    for layer in graph.layers:
+        if isinstance(layer, Conv) and layer.name not in convs:
+            sharing[id(layer.weight)].append(layer)
+    found: dict[str, QuantizedConv] = {}
+    for layers in sharing.values():
+        weight = layers[0].weight
+        coded = [(layer, tensors[n]) for layer in layers if (n := layer.inputs[0]) in tensors]
+        if not coded and stored(weight).dtype == np.float32:
+            continue
+        limit = min((source.weight_limit for _, source in coded), default=HIGH)
+        least = np.zeros(len(weight), np.float32)
+        for layer, source in coded:
+            least = np.maximum(least, least_steps(layer, source))
+        kernel = quantize_kernel(weight, limit, least)
+        found.update(dict.fromkeys((layer.name for layer in layers), kernel))
+    return found
 
 
 def codes_for(low: float, high: float) -> Codes:

@@ -16,7 +16,7 @@ from mobileyolact.quantize.scope import Scope, behind_the_first, choose_convs
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was seen on the pictures; training needs no ``grams``."""
+    """What was seen on the pictures; without ``grams``, each weight is rounded by itself."""
 
     observers: Mapping[str, Observer]
     grams: Grams
@@ -28,7 +28,7 @@ def record_of(
     summary: Quantization,
     keep_float: Collection[str] = (),
 ) -> QuantizedLayers:
-    """The int8 record of ``graph``; weights that were trained to be rounded are taken as they are.
+    """The int8 record of ``graph``; kernels that were trained to be rounded are so, to the nearest.
 
     Others are rounded more carefully, and what training would have to make up for stays float.
     """
@@ -37,6 +37,7 @@ def record_of(
     convs = choose_convs(graph, cast(Scope, summary.scope), left_out)
     ranges = ranges_of(graph, convs, seen.observers, "mse")
     record = quantize_layers(graph, convs, ranges, summary)
-    if not trained:
-        record = rounded_together(graph, record, seen.grams)
+    if seen.grams:
+        names = record.stored if trained else {**record.convs, **record.stored}
+        record = rounded_together(graph, record, seen.grams, names)
     return choose_sum_factors(graph, record, seen.observers)

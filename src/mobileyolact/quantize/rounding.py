@@ -5,7 +5,8 @@ error in the weight of one is undone by the weight of the other. The algorithm i
 (arXiv:2210.17323, algorithm 1) with the weights of the loudest inputs first.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,14 +50,34 @@ def gather_grams(graph: Graph, contract: ModelContract, pictures: Sequence[Path]
     return grams
 
 
-def rounded_together(graph: Graph, record: QuantizedLayers, grams: Grams) -> QuantizedLayers:
-    """``record`` with other codes in its kernels, whose sums are nearer to those of ``graph``."""
-    convs = dict(record.convs)
+def rounded_together(
+    graph: Graph, record: QuantizedLayers, grams: Grams, names: Collection[str]
+) -> QuantizedLayers:
+    """``record`` with other codes in its kernels, whose sums are nearer to those of ``graph``.
+
+    Args:
+        graph: the float layers.
+        record: kernels rounded to the nearest code.
+        grams: of ``gather_grams``.
+        names: of the convolutions whose kernels are rounded anew.
+    """
+    before = {**record.convs, **record.stored}
+    sharing = defaultdict(list)
     for layer in graph.layers:
-        if isinstance(layer, Conv) and layer.name in convs:
-            limit = record.tensors[layer.inputs[0]].weight_limit
-            convs[layer.name] = _round(layer, convs[layer.name], limit, grams[layer.name])
-    return replace(record, convs=convs)
+        if isinstance(layer, Conv) and layer.name in before and layer.name in names:
+            sharing[id(before[layer.name])].append(layer)
+    after: dict[str, QuantizedConv] = {}
+    for layers in sharing.values():
+        first = layers[0]
+        limit = min(record.limit_of(layer) for layer in layers)
+        gram = np.sum([grams[layer.name] for layer in layers], axis=0)
+        kernel = _round(first, before[first.name], limit, gram)
+        after.update(dict.fromkeys((layer.name for layer in layers), kernel))
+    convs, stored = (
+        {name: after.get(name, kernel) for name, kernel in part.items()}
+        for part in (record.convs, record.stored)
+    )
+    return replace(record, convs=convs, stored=stored)
 
 
 def _round(

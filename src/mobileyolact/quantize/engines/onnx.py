@@ -23,7 +23,7 @@ from mobileyolact.export.onnx_int8 import (
     codes_name,
     integer_bias,
 )
-from mobileyolact.export.products import find_products, product_kernel
+from mobileyolact.export.products import find_products
 from mobileyolact.export.quantized import (
     HIGH,
     Codes,
@@ -64,9 +64,10 @@ def emulate_convolution(
     return target.nearest(np.where(values >= 0, values, slope * values))
 
 
-def emulate_product(layer: Conv, source: Codes, codes: CodeArray) -> FloatArray:
+def emulate_product(
+    layer: Conv, conv: QuantizedConv, source: Codes, codes: CodeArray
+) -> FloatArray:
     """QGemm of a last convolution: codes (in, h, w) of ``source`` to floats (out, h, w)."""
-    conv = product_kernel(layer, source)
     sums = accumulate(layer, conv, codes) + integer_bias(layer, conv, source)[:, None, None]
     units = np.float32(source.step) * conv.steps
     return sums.astype(np.float32) * units[:, None, None]
@@ -145,7 +146,12 @@ def check(
             found.append((compare_codes(layer.name, arrays[name], emulated), Allowed()))
     for layer in last:
         values = [
-            emulate_product(conv, quantized.tensors[conv.inputs[0]], arrays[conv.inputs[0]])
+            emulate_product(
+                conv,
+                quantized.stored[conv.name],
+                quantized.tensors[conv.inputs[0]],
+                arrays[conv.inputs[0]],
+            )
             for conv in products[layer.name]
         ]
         if not isinstance(layer, Conv):
@@ -174,10 +180,11 @@ def _emulate(
         agrees = unfused == arrays[name]
         return {name: np.where(agrees, unfused, emulate_sum(*summed))}
     if quantized.moves(layer):
-        moved = (values.astype(np.int8) for values in _compute(layer, inputs))
+        moved = (values.astype(np.int8) for values in _compute(layer, quantized, inputs))
         return dict(zip(layer.outputs, moved, strict=True))
     values = _compute(
         layer,
+        quantized,
         [
             np.float32(codes[name].step) * array if name in codes else array
             for name, array in zip(layer.inputs, inputs, strict=True)
@@ -190,12 +197,14 @@ def _emulate(
     }
 
 
-def _compute(layer: Layer, inputs: list[NDArray[Any]]) -> list[FloatArray]:
+def _compute(
+    layer: Layer, quantized: QuantizedLayers, inputs: list[NDArray[Any]]
+) -> list[FloatArray]:
     """What ``layer`` makes of arrays without a batch dimension, in PyTorch in float32."""
     tensors = [torch.from_numpy(array.astype(np.float32))[None] for array in inputs]
     if not isinstance(layer, Conv):
         return [output[0].numpy() for output in compute(layer, tensors)]
-    kernel = torch.from_numpy(float_kernel(layer))
+    kernel = torch.from_numpy(float_kernel(layer, quantized))
     value = convolve(layer, tensors[0], kernel, torch.from_numpy(layer.bias))
     return [(value if layer.activation is None else activate(value, layer.activation))[0].numpy()]
 

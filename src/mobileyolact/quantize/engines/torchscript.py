@@ -131,7 +131,7 @@ def emulate(
         moved = compute(layer, [torch.from_numpy(_codes(x)[None]).float() for x in inputs])
         values = [x[0].numpy().astype(np.int8) for x in moved]
         return {name: (x, x) for name, x in zip(targets, values, strict=True)}
-    floated = _in_float(layer, inputs)
+    floated = _in_float(layer, quantized, inputs)
     return {
         name: _encode(value[0].double().numpy(), error[0].double().numpy(), to)
         for (name, to), (value, error) in zip(targets.items(), floated, strict=True)
@@ -183,12 +183,14 @@ def _integer(
     return finish(low), finish(high)
 
 
-def _in_float(layer: Layer, inputs: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
+def _in_float(
+    layer: Layer, quantized: QuantizedLayers, inputs: list[Tensor]
+) -> list[tuple[Tensor, Tensor]]:
     """Each output of a layer computed in float32, and how far another order may lie from it."""
     floats = [x.dequantize() for x in inputs]
     if isinstance(layer, Conv):
         x, bias = floats[0].double(), torch.from_numpy(layer.bias).double()
-        kernel = torch.from_numpy(float_kernel(layer).astype(np.float64))
+        kernel = torch.from_numpy(float_kernel(layer, quantized).astype(np.float64))
         value = convolve(layer, x, kernel, bias)
         if layer.activation is not None:
             value = activate(value, layer.activation)
