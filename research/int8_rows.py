@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 # Of the notes that `mobileyolact quantize` leaves beside its files.
@@ -84,11 +85,19 @@ def int8_lines(formats: Formats, files: Sequence[str]) -> Iterator[dict[str, str
             "AP50 change": _interval(judged[files[0]]["AP50"]),
             "person": _change(judged[files[-1]]["AP50"]) if len(files) > 1 else "",
             "kept": "-" if facts["ap50_kept"] is None else f"{100 * facts['ap50_kept']:.1f} %",
+            "mean of passes": _spread(facts.get("ap50_kept_in_passes")),
             "size": f"{facts['share_of_float32']:.3f}",
             "time": f"{times['quantized'] / times['float']:.2f}",
             "convolutions": str(facts["integer_convolutions"]),
             "left in float": str(len(facts["kept_float"]) or ""),
         }
+
+
+def _spread(shares: Sequence[float] | None) -> str:
+    """Mean and standard deviation of what was kept in several passes of ``int8_chance.py``."""
+    if shares is None:
+        return ""
+    return f"{100 * mean(shares):.1f} ± {100 * stdev(shares):.1f} %"
 
 
 def _change(figure: Mapping[str, float | None]) -> str:

@@ -314,6 +314,12 @@ def test_a_page_of_quantizations(load: Callable[..., ModuleType], tiny: Path) ->
         "left in float": "1",
     }
     assert (second["row"], second["format"], second["kept"]) == ("", "onnx", "98.0 %")
+    path = tiny / "results" / "whole-qat.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["formats"]["onnx"]["ap50_kept_in_passes"] = [0.98, 0.99, 1.0]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    lines = rows_of(load("results_page").page(tiny))
+    assert [line["mean of passes"] for line in lines] == ["", "99.0 ± 1.0 %"]
     record_int8(tiny, "whole-qat", None, None)
     first, _ = rows_of(load("results_page").page(tiny))
     assert (first["mask AP"], first["AP50 change"], first["kept"]) == ("-", "-", "-")
