@@ -116,8 +116,9 @@ def test_ranges_are_what_was_seen_within_the_reach_of_all_that_share_a_step() ->
     assert exact == {"stem": (-3, 4), "left": (-30, 0.5), "right": (-0.25, 60), "both": (-1, 60)}
 
 
+@pytest.mark.parametrize(("method", "weight"), [("ptq", 3), ("qat", 1)])
 @pytest.mark.parametrize("mean", [1.0, 0.0, -1.5, -2.5, -4.0])
-def test_bytes_of_a_sum_are_worth_what_loses_least_where_cuts_count_more(mean: float) -> None:
+def test_bytes_of_a_sum_are_worth_what_loses_least(mean: float, method: str, weight: int) -> None:
     sums = np.random.default_rng(0).normal(mean, 1, 200_000)
     values = np.where(sums > 0, sums, 0.1 * sums)
     codes = codes_for(values.min(), values.max())
@@ -130,13 +131,13 @@ def test_bytes_of_a_sum_are_worth_what_loses_least_where_cuts_count_more(mean: f
         bytes_ = np.rint(sums / step).clip(-zero, 255 - zero)
         got = codes.step * np.rint(np.where(bytes_ > 0, bytes_, 0.1 * bytes_) * step / codes.step)
         cut = sums < -(zero + 0.5) * step
-        return float((np.square(got - values) * np.where(cut, 3, 1)).mean())
+        return float((np.square(got - values) * np.where(cut, weight, 1)).mean())
 
     kernel = np.zeros((1, 1, 1, 1), np.int8)
     plain = dataclasses.replace(conv("y", "image", 3), activation=Activation("leaky_relu", 0.1))
     graph = Graph((plain,), (3, 4, 4), ("y",))
     convs = {"y": QuantizedConv(kernel, np.ones(1, np.float32))}
-    record = QuantizedLayers({"y": codes}, convs, Quantization("full", "ptq"))
+    record = QuantizedLayers({"y": codes}, convs, Quantization("full", method))
     chosen = choose_sum_factors(graph, record, {"y": observer}).convs["y"].sum_factor
     assert error(chosen) < 1.1 * min(error(factor) for factor in SUM_FACTORS)
     assert (chosen > 1) == (mean < 0)

@@ -117,13 +117,17 @@ def test_the_same_is_computed_and_rounding_costs_less(
             assert changed.isdisjoint((*layer.inputs, *layer.outputs)), layer.name
 
 
-def test_a_channel_that_is_mostly_negative_counts_by_its_sum(
-    make_network: Callable[..., Any], pictures: list[Path], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("by_sums", [True, False])
+def test_a_channel_that_is_mostly_negative_counts_by_its_sum_if_that_is_wanted(
+    by_sums: bool,
+    make_network: Callable[..., Any],
+    pictures: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     network, contract = make_network("n-320", size=64)
     found: list[Arrays] = []
     monkeypatch.setattr(equalize_module, "equalize", lambda g, o, sizes: found.append(sizes))
-    equalized(network, contract, pictures)
+    equalized(network, contract, pictures, by_sums=by_sums)
     sizes: Arrays = {}
     for picture in pictures:
         graph, tensors, _ = tensors_of(network, contract, picture)
@@ -132,7 +136,7 @@ def test_a_channel_that_is_mostly_negative_counts_by_its_sum(
             if values.ndim == 3:
                 leaky = isinstance(layer, Conv) and layer.activation is not None
                 # Half of what the sum was, whose tenth came out.
-                low = -values.min((1, 2)) * (5 if leaky else 1)
+                low = -values.min((1, 2)) * (5 if leaky and by_sums else 1)
                 high = np.maximum(values.max((1, 2)), low)
                 sizes[layer.outputs[0]] = sizes.get(layer.outputs[0], 0) + high / len(pictures)
     assert sizes

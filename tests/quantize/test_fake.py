@@ -1,7 +1,6 @@
 """What training sees is what int8 computes, and the weights feel how it changes with them."""
 
 import dataclasses
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,22 +12,10 @@ torch = pytest.importorskip("torch")
 from mobileyolact.contract import ModelContract, Quantization
 from mobileyolact.errors import ModelError
 from mobileyolact.export.graph import Graph
-from mobileyolact.export.quantized import (
-    SUM_FACTORS,
-    Codes,
-    QuantizedConv,
-    QuantizedLayers,
-    quantize_kernel,
-)
+from mobileyolact.export.quantized import Codes, QuantizedLayers, quantize_kernel
 from mobileyolact.export.trace import build_graph, fold, trace_origins
 from mobileyolact.quantize.execute import execute, stored_weights
-from mobileyolact.quantize.fake import (
-    FakeQuantized,
-    fake_codes,
-    fake_kernel,
-    fake_sum,
-    fold_live,
-)
+from mobileyolact.quantize.fake import FakeQuantized, fake_codes, fake_kernel, fold_live
 from mobileyolact.quantize.ptq import quantize_layers
 from mobileyolact.quantize.scope import Scope, choose_convs
 
@@ -51,10 +38,7 @@ def record(graph: Graph, image: Any, scope: Scope) -> QuantizedLayers:
     with torch.inference_mode():
         execute(graph, image, stored_weights(graph), see)
     summary = Quantization(scope, "qat")
-    found = quantize_layers(graph, choose_convs(graph, scope), ranges, summary)
-    factors = itertools.cycle(SUM_FACTORS)
-    convs = {n: dataclasses.replace(c, sum_factor=next(factors)) for n, c in found.convs.items()}
-    return dataclasses.replace(found, convs=convs)
+    return quantize_layers(graph, choose_convs(graph, scope), ranges, summary)
 
 
 def decibels(reference: Any, candidate: Any) -> float:
@@ -78,21 +62,6 @@ def test_values_become_their_nearest_code_and_gradients_stop_where_it_is_clipped
     inside = (wanted >= codes.low) & (wanted <= 127)
     assert torch.equal(gradient, 3.0 * inside)
     assert 0.2 < float(inside.float().mean()) < 0.9
-
-
-@pytest.mark.parametrize("factor", SUM_FACTORS)
-def test_sums_become_bytes_and_gradients_stop_where_they_are_cut_off(factor: float) -> None:
-    codes = Codes(0.25, -20)
-    conv = QuantizedConv(np.zeros((1, 1, 1, 1), np.int8), np.ones(1, np.float32), factor)
-    values = (100 * torch.randn(4000, generator=torch.Generator().manual_seed(0))).requires_grad_()
-    rounded = fake_sum(values, conv, codes)
-    step = conv.sum_step(codes)
-    wanted = np.rint(values.detach().numpy() / np.float32(step))
-    kept = wanted.clip(-conv.sum_zero, 255 - conv.sum_zero)
-    assert np.array_equal(rounded.detach().numpy(), kept * np.float32(step))
-    (gradient,) = torch.autograd.grad(rounded.sum(), values)
-    assert np.array_equal(gradient.numpy(), wanted == kept)
-    assert 0.1 < float(gradient.mean()) < 0.9
 
 
 @pytest.mark.parametrize("limit", [127, 64])
@@ -148,13 +117,6 @@ def test_each_layer_computes_what_the_record_of_its_weights_says(
         expected[name] = value
         return value
 
-    def sums(layer: Any, value: Any) -> Any:
-        if layer.name not in said.convs or layer.activation.kind != "leaky_relu":
-            return value
-        conv = said.convs[layer.name]
-        step, zero = conv.sum_step(said.tensors[layer.outputs[0]]), conv.sum_zero
-        return torch.from_numpy(np.rint(value.numpy() / step).clip(-zero, 255 - zero) * step)
-
     model = FakeQuantized(network, contract, said)
     touch = model._touch
 
@@ -170,7 +132,7 @@ def test_each_layer_computes_what_the_record_of_its_weights_says(
 
     monkeypatch.setattr(model, "_touch", compare)
     with torch.inference_mode():
-        execute(graph, image, weights, keep, sums)
+        execute(graph, image, weights, keep)
         model(image)
     assert said.convs and expected.keys() == graph.shapes.keys()
 

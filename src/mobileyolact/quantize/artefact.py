@@ -123,7 +123,7 @@ def quantize_artefacts(
     model = read_float_model(checkpoint, size, labels)
     with workshop(out_dir) as folder:
         progress("calibrate", 0, 1)
-        equal = equalized(model.network, model.contract, pictures)
+        equal = equalized(model.network, model.contract, pictures, by_sums=train is None)
         model = model.with_network(equal, model.contract)
         observers = observe(model.graph, model.contract, pictures)
         images = _tensors(evenly(pictures, CHECKED_PICTURES), model.contract)

@@ -21,7 +21,7 @@ from mobileyolact.runtime.image import open_image
 from mobileyolact.runtime.preprocess import preprocess
 
 MOST_PICTURES = 128
-_CUT = 3.0
+_CUT = 3.0  # what is cut off in front of a leaky ReLU counts so many times
 
 
 def observe(
@@ -68,8 +68,12 @@ def evenly(pictures: Sequence[Path], most: int) -> list[Path]:
 def choose_sum_factors(
     graph: Graph, record: QuantizedLayers, observers: Mapping[str, Observer]
 ) -> QuantizedLayers:
-    """``record`` with the ``sum_factor`` of each leaky ReLU that loses less on what was seen."""
-    convs = dict(record.convs)
+    """``record`` with the ``sum_factor`` of each leaky ReLU that loses less on what was seen.
+
+    What its byte cuts off errs to one side, and counts more where channels are sized by their sums:
+    then few reach so far. Before training they are not, see ``equalized``.
+    """
+    convs, cut = dict(record.convs), 1.0 if record.summary.method == "qat" else _CUT
     for layer in graph.layers:
         if not isinstance(layer, Conv) or layer.name not in convs or layer.activation is None:
             continue
@@ -77,16 +81,19 @@ def choose_sum_factors(
             name, slope = layer.outputs[0], layer.activation.slope
             choices = [replace(convs[layer.name], sum_factor=factor) for factor in SUM_FACTORS]
             errors = [
-                _sum_error(observers[name], record.tensors[name], conv, slope) for conv in choices
+                _sum_error(observers[name], record.tensors[name], conv, slope, cut)
+                for conv in choices
             ]
             convs[layer.name] = choices[int(np.argmin(errors))]
     return replace(record, convs=convs)
 
 
-def _sum_error(seen: Observer, codes: Codes, conv: QuantizedConv, slope: float) -> float:
+def _sum_error(
+    seen: Observer, codes: Codes, conv: QuantizedConv, slope: float, weight: float
+) -> float:
     """The squared error of the values behind a leaky ReLU, by rounding and cutting off its sum.
 
-    What is cut off counts ``_CUT`` times: it errs to one side wherever it does.
+    What is cut off counts ``weight`` times.
     """
     values, step = seen.centres, conv.sum_step(codes)
     least = -conv.sum_zero * step * slope
@@ -94,7 +101,7 @@ def _sum_error(seen: Observer, codes: Codes, conv: QuantizedConv, slope: float) 
     # At factor 1 a sum above 0 is a code already; below 0 its rounding shrinks with the slope.
     twice = step if conv.sum_factor > 1 else 0.0
     rounded = np.where(values > 0, twice, step * slope) ** 2 / 12
-    return float(((_CUT * cut + rounded) * seen.counts).sum())
+    return float(((weight * cut + rounded) * seen.counts).sum())
 
 
 def ranges_of(

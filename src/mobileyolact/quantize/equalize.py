@@ -43,9 +43,19 @@ Families = Mapping[str, NDArray[np.intp]]
 
 
 def equalized(
-    network: MobileYolact, contract: ModelContract, pictures: Sequence[Path]
+    network: MobileYolact,
+    contract: ModelContract,
+    pictures: Sequence[Path],
+    by_sums: bool = True,
 ) -> MobileYolact:
     """A copy of ``network`` that computes the same, with channels of like sizes on ``pictures``.
+
+    Args:
+        network: what is copied.
+        contract: of the network.
+        pictures: as for ``calibrate.observe``.
+        by_sums: count what reaches far below 0 in front of a leaky ReLU too, which is rounded as
+            well. Training with rounding starts nearer to float from there, but gets less far.
 
     Raises:
         MobileYolactError: as ``calibrate.observe``.
@@ -63,7 +73,7 @@ def equalized(
     def see(name: str, value: Tensor) -> Tensor:
         finite_range(name, value)
         if value.ndim == 4:
-            below = max(1.0, _BELOW / slopes.get(name, 1.0))
+            below = max(1.0, _BELOW / slopes.get(name, 1.0)) if by_sums else 1.0
             sizes = torch.maximum(value, -below * value).amax((0, 2, 3))
             found[name].append(sizes.double().numpy())
         return value

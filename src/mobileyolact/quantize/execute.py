@@ -12,7 +12,6 @@ from mobileyolact.export.torch_layers import activate, compute, convolve
 
 Weights = Callable[[Conv], tuple[Tensor, Tensor]]
 Touch = Callable[[str, Tensor], Tensor]
-TouchSum = Callable[[Conv, Tensor], Tensor]
 
 
 def stored_weights(graph: Graph) -> Weights:
@@ -26,11 +25,7 @@ def stored_weights(graph: Graph) -> Weights:
 
 
 def execute(
-    graph: Graph,
-    images: Tensor,
-    weights: Weights,
-    touch: Touch | None = None,
-    touch_sum: TouchSum | None = None,
+    graph: Graph, images: Tensor, weights: Weights, touch: Touch | None = None
 ) -> tuple[Tensor, ...]:
     """The outputs of ``graph``, in its order, for images (B, 3, H, W) float32.
 
@@ -38,7 +33,6 @@ def execute(
         weights: gives kernel and bias of a convolution.
         touch: called with the name and value of every tensor, the image first, as soon as it is
             there; what it returns is what the layers behind read.
-        touch_sum: the same for what a convolution gives before its activation, if it has one.
     """
     left = dict(graph.readers)
     for name in graph.outputs:
@@ -55,7 +49,6 @@ def execute(
             kernel, bias = weights(layer)
             value = convolve(layer, inputs[0], kernel, bias)
             if layer.activation is not None:
-                value = value if touch_sum is None else touch_sum(layer, value)
                 value = activate(value, layer.activation)
             outputs: tuple[Tensor, ...] = (value,)
         else:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mobileyolact.contract import ModelContract
 from mobileyolact.errors import ModelError
 from mobileyolact.export.graph import Conv
-from mobileyolact.export.quantized import HIGH, Codes, QuantizedConv, QuantizedLayers
+from mobileyolact.export.quantized import HIGH, Codes, QuantizedLayers
 from mobileyolact.export.trace import Origin, trace_origins
 from mobileyolact.model.network import MobileYolact, Outputs
 from mobileyolact.quantize.execute import execute
@@ -23,13 +23,8 @@ def fake_codes(values: Tensor, codes: Codes) -> Tensor:
 
     The gradient passes where the nearest code is within the range, and is 0 where it was clipped.
     """
-    return _rounded(values, codes.step, codes.low, HIGH)
-
-
-def fake_sum(values: Tensor, conv: QuantizedConv, output: Codes) -> Tensor:
-    """The sum of ``conv`` in front of a leaky ReLU that gives ``output``, as bytes can tell it."""
-    zero = conv.sum_zero
-    return _rounded(values, conv.sum_step(output), -zero, 255 - zero)
+    rounded: Tensor = _Rounded.apply(values, codes.step, codes.low)  # type: ignore[no-untyped-call]
+    return rounded
 
 
 def fake_kernel(weight: Tensor, limit: int) -> Tensor:
@@ -76,17 +71,9 @@ class FakeQuantized(nn.Module):
                 f"{contract.name}; quantize this checkpoint again"
             )
         self.limits = {
-            layer.name: record.limit_of(layer)
+            layer.name: record.tensors[layer.inputs[0]].weight_limit
             for layer in self.graph.layers
-            if isinstance(layer, Conv) and layer.name in record.convs
-        }
-        self.sums = {
-            layer.name: (record.convs[layer.name], record.tensors[layer.outputs[0]])
-            for layer in self.graph.layers
-            if isinstance(layer, Conv)
-            and layer.name in record.convs
-            and layer.activation is not None
-            and layer.activation.kind == "leaky_relu"
+            if layer.name in record.convs
         }
         # What other codes are just moved into is on the grid already.
         self.codes = {
@@ -97,8 +84,7 @@ class FakeQuantized(nn.Module):
         }
 
     def forward(self, images: Tensor) -> Outputs:
-        outputs = execute(self.graph, images, self._weights, self._touch, self._touch_sum)
-        return Outputs(*outputs)
+        return Outputs(*execute(self.graph, images, self._weights, self._touch))
 
     def _weights(self, layer: Conv) -> tuple[Tensor, Tensor]:
         weight, bias = fold_live(self.origins[layer.name])
@@ -109,26 +95,17 @@ class FakeQuantized(nn.Module):
         codes = self.codes.get(name)
         return value if codes is None else fake_codes(value, codes)
 
-    def _touch_sum(self, layer: Conv, value: Tensor) -> Tensor:
-        found = self.sums.get(layer.name)
-        return value if found is None else fake_sum(value, *found)
-
-
-def _rounded(values: Tensor, step: float, low: int, high: int) -> Tensor:
-    rounded: Tensor = _Rounded.apply(values, step, low, high)  # type: ignore[no-untyped-call]
-    return rounded
-
 
 class _Rounded(torch.autograd.Function):
     """Own, since on the CPU PyTorch's takes three times as long in channels-last memory."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, step: float, low: int, high: int) -> Tensor:
+    def forward(ctx: Any, values: Tensor, step: float, low: int) -> Tensor:
         codes = (values / step).round_()
-        ctx.save_for_backward((codes >= low) & (codes <= high))
-        return codes.clamp_(low, high).mul_(step)
+        ctx.save_for_backward((codes >= low) & (codes <= HIGH))
+        return codes.clamp_(low, HIGH).mul_(step)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (inside,) = ctx.saved_tensors
-        return gradients[0] * inside, None, None, None
+        return gradients[0] * inside, None, None

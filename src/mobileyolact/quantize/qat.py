@@ -70,7 +70,7 @@ def run_qat(
 
     Args:
         checkpoint: the float start, ``coco`` or a path.
-        record: its calibrated quantization; the codes of kernels in it are not used.
+        record: its calibrated quantization; the kernels in it are not used.
         data: label files, of whose labels networks with anchors have to know all classes.
         directory: the run's folder, see ``train.loop``.
         val: label file of the validation pictures; the int8 accuracy on them, emulated, decides
@@ -198,6 +198,5 @@ def without_labels(dataset: Dataset, contract: ModelContract) -> Dataset:
 
 def fingerprint(record: QuantizedLayers) -> str:
     """A short name of what ``record`` says of a network besides its kernels."""
-    sums = sorted((name, conv.sum_factor) for name, conv in record.convs.items())
-    said = (record.summary.scope, sums, sorted(record.tensors.items()))
+    said = (record.summary.scope, sorted(record.convs), sorted(record.tensors.items()))
     return hashlib.sha256(repr(said).encode()).hexdigest()[:8]
