@@ -74,7 +74,7 @@ def measure(presets: dict[str, str], rounds: int) -> dict[str, Any]:
             contract = build_contract(preset, classes)
             graph = faster(build_graph(build_network(preset, len(classes)), contract))
             rows[row] = {"gmacs": round(sum(summarise(preset, len(classes)).gmacs.values()), 3)}
-            for exporter in EXPORTERS.values():
+            for _, exporter in sorted(EXPORTERS.items()):
                 path = exporter.files(Path(folder), row)[0]
                 exporter.write(graph, contract, path)
                 subjects.append((row, exporter.name, Subject(path.name, path)))

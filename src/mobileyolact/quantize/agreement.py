@@ -61,5 +61,5 @@ def check_agreement(
             raise ParityError(
                 f"in {engine}, layer '{layer.layer}' of {artefact} gives {layer.differing} of "
                 f"{layer.codes} codes otherwise than its emulation, by up to {layer.largest}; "
-                "no file is written: leave this layer in float, and report it"
+                "no file is written: update the engine, or report it and leave this layer in float"
             )
