@@ -89,7 +89,8 @@ _PREDICT_HEAD = """
 `mobileyolact predict photo.jpg` from its start to the written picture, against a Python that only
 imports numpy, OpenCV and ONNX Runtime; and a folder as the command goes through it, which reads
 and predicts ahead on the cores that are there, against the same pictures one by one in the same
-process. One thread of the engine each; `python research/predict_speed.py --pictures DIR`.
+process. One thread of the engine each;
+`OPENBLAS_NUM_THREADS=1 python research/predict_speed.py --pictures DIR`.
 
 | | what is compared | wall time | ratio | processor time | ratio |
 |---|---|---|---|---|---|

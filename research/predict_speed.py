@@ -1,13 +1,14 @@
 """Measure `mobileyolact predict`: its start, and a folder against its pictures one by one.
 
-    python research/predict_speed.py --pictures DIR [--rounds N]
+    OPENBLAS_NUM_THREADS=1 python research/predict_speed.py --pictures DIR [--rounds N]
 
 Start: processes that predict on the first picture, and others that only import numpy, OpenCV and
 ONNX Runtime, take turns.
 
 Folder: in one warm process all pictures of DIR are predicted on one after the other, and as the
 command does it, in turns, one engine thread each; the ratio of wall times says what overlapping
-gains, that of CPU times what it costs. Stop everything else first.
+gains, that of CPU times what it costs. The command keeps numpy to one thread, so this does too.
+Stop everything else first.
 """
 
 import argparse

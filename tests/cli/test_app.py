@@ -1,6 +1,7 @@
 """What all commands have in common, and the two that only list something."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,21 @@ def test_the_command_is_installed() -> None:
     command = Path(sys.executable).with_name("mobileyolact")
     done = subprocess.run([command, "models", "--json"], capture_output=True, text=True, check=True)
     assert [model["name"] for model in json.loads(done.stdout)] == ["coco", "coco-int8"]
+
+
+@pytest.mark.parametrize(("given", "there"), [({}, "1"), ({"OPENBLAS_NUM_THREADS": "3"}, "3")])
+def test_numpy_finds_one_thread_unless_the_user_says_more(
+    given: dict[str, str], there: str
+) -> None:
+    code = (
+        "import os, sys\nfrom mobileyolact.cli import main\nassert 'numpy' not in sys.modules\n"
+        "sys.argv = ['mobileyolact', '--version']\n"
+        "try:\n    main()\nexcept SystemExit:\n    print(os.environ['OPENBLAS_NUM_THREADS'])"
+    )
+    bare = {k: v for k, v in os.environ.items() if k != "OPENBLAS_NUM_THREADS"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=bare | given)
+    assert done.stdout.split()[-1] == there
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ loads PyTorch and ``--help`` answers at once.
 
 import errno
 import gc
+import os
 import sys
 from collections.abc import Iterable
 from importlib import import_module
@@ -93,6 +94,9 @@ def __getattr__(name: str) -> Any:
 
 def main() -> None:
     """Entry point of the ``mobileyolact`` command."""
+    # numpy, which reads this when it is imported, would start threads for matrices that are too
+    # small to gain from them; they take the cores from the next picture.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # Only the command that is run is imported; for help and mistakes all are.
     asked = sys.argv[1:2]
     command_line = _build(asked if asked and asked[0] in COMMANDS else COMMANDS)
