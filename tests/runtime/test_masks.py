@@ -141,20 +141,17 @@ def test_a_box_between_pixel_centres_has_an_empty_mask(make_contract):
     assert masks.roi(0).bitmap.shape == (8, 0)
 
 
-def test_masks_beyond_the_cache_are_made_anew(make_contract, monkeypatch):
-    monkeypatch.setattr("mobileyolact.runtime.masks._CACHE_BYTES", 64 * 32 // 8)
-    contract = make_contract()
-    masks = PrototypeMasks(
-        np.float32([[0, 0, 64, 32]] * 2),
-        np.float32([[1, 0], [0, 1]]),
-        np.random.default_rng(0).normal(size=(2, 8, 16)).astype(np.float32),
-        contract,
-        place(contract, 32, 64),
-        0.0,
-    )
-    first = [masks.roi(row).bitmap for row in (0, 1)]
-    assert len(masks._cache) == 1
-    assert all(np.array_equal(masks.roi(row).bitmap, first[row]) for row in (0, 1))
+@pytest.mark.parametrize(("height", "width"), [(3000, 7), (7, 3000)])
+def test_hundreds_of_pixels_a_cell_are_cut_exactly(make_contract, height, width):
+    random = np.random.default_rng(6)
+    contract = make_contract(resize="stretch")
+    placement = place(contract, height, width)
+    prototypes = random.normal(size=(2, 8, 16)).astype(np.float32)
+    box = np.float32([[0, 0, width, height]])
+    masks = PrototypeMasks(box, np.float32([[1, 0]]), prototypes, contract, placement, 0.2)
+    expected = reference_mask(np.float32([1, 0]), prototypes, contract, placement, 0.2)
+    clear = np.abs(expected) > 1e-4
+    assert np.array_equal(masks.roi(0).bitmap[clear], expected[clear] > 0)
 
 
 def test_masks_made_together_are_those_made_alone(make_contract):

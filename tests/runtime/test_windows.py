@@ -18,7 +18,8 @@ def test_combinations_in_windows_are_those_of_the_whole_grid():
     prototypes = random.normal(size=(5, 13, 17)).astype(np.float32)
     coefficients = random.normal(size=(40, 5)).astype(np.float32)
     windows = Windows(edges)
-    cells = windows.combine(coefficients, prototypes)
+    cells = np.empty(windows.ends[-1], np.float32)
+    windows.combine(coefficients, prototypes, windows.pieces(cells))
     whole = np.tensordot(coefficients, prototypes, 1)
     for plane, piece, (top, bottom, left, right) in zip(
         whole, windows.pieces(cells), edges, strict=True
@@ -26,14 +27,20 @@ def test_combinations_in_windows_are_those_of_the_whole_grid():
         assert np.allclose(piece, plane[top:bottom, left:right], atol=1e-5)
 
 
-def test_products_lie_in_their_windows():
+def test_values_of_windows_rows_and_columns_reach_their_cells():
     random = np.random.default_rng(1)
     edges = some_windows(random, 9, 6, 8)
-    rows, columns = random.normal(size=(9, 6, 3)), random.normal(size=(9, 3, 8))
     windows = Windows(edges)
-    cells = windows.products(np.float32(rows), np.float32(columns))
-    assert len(cells) == windows.ends[-1]
-    for i, (piece, (top, bottom, left, right)) in enumerate(
-        zip(windows.pieces(cells), edges, strict=True)
-    ):
-        assert np.allclose(piece, rows[i, top:bottom] @ columns[i, :, left:right], atol=1e-6)
+    rows, columns, own = (random.normal(size=(9, n)).astype(np.float32) for n in (6, 8, 1))
+    found = [
+        windows.along_rows(rows[windows.rows.owners, windows.rows.cells]),
+        windows.along_columns(columns[windows.columns.owners, windows.columns.cells]),
+        windows.each(own[:, 0]),
+    ]
+    whole = [rows[:, :, None], columns[:, None, :], own[:, :, None]]
+    for values, expected in zip(found, whole, strict=True):
+        planes = np.broadcast_to(expected, (9, 6, 8))
+        for piece, plane, (top, bottom, left, right) in zip(
+            windows.pieces(values), planes, edges, strict=True
+        ):
+            assert np.array_equal(piece, plane[top:bottom, left:right])

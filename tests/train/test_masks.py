@@ -6,7 +6,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from mobileyolact.model.network import Outputs
-from mobileyolact.runtime.position import position_factors
+from mobileyolact.runtime.position import position_in_u
 from mobileyolact.train.masks import box_coverage, placed_mask_logits, position_logits
 
 GRID, INPUT = torch.Size((8, 16)), torch.Size((32, 64))
@@ -18,11 +18,13 @@ def test_positions_are_those_of_the_run_time() -> None:
     boxes = torch.tensor([[8.0, 4, 44, 26], [0, 0, 64, 32]])
     columns = ((torch.arange(16) * 4 + 2 - boxes[:, :1]) * 2) / (boxes[:, 2:3] - boxes[:, :1]) - 1
     rows = ((torch.arange(8) * 4 + 2 - boxes[:, 1:2]) * 2) / (boxes[:, 3:] - boxes[:, 1:2]) - 1
-    left, right = position_factors(
-        coefficients.numpy(), rows.clamp(-1, 1).numpy(), columns.clamp(-1, 1).numpy()
-    )
+    u, v = columns.clamp(-1, 1).numpy(), rows.clamp(-1, 1).numpy()
     found = position_logits(coefficients, boxes, GRID, INPUT)
-    np.testing.assert_allclose(found.numpy(), left @ right, atol=1e-5)
+    for plane, row, of_columns, of_rows in zip(found, coefficients, u, v, strict=True):
+        by_row = np.broadcast_to(row, (len(of_rows), 8))
+        one, linear, square = (f[:, None] for f in position_in_u(by_row, of_rows))
+        expected = one + of_columns * linear + of_columns**2 * square
+        np.testing.assert_allclose(plane.numpy(), expected, atol=1e-5)
 
 
 def test_prototypes_and_position_are_added() -> None:

@@ -12,17 +12,16 @@ SMALL = 0.15
 _SUNK = 1.0
 
 
-def sink_islands(cells: FloatArray, threshold: np.float32) -> None:
-    """Put islands below the threshold, in place.
+def sink_islands(cells: FloatArray, above: npt.NDArray[np.uint8]) -> None:
+    """Put islands below zero, in place.
 
     Cells above it that touch, also at a corner, are one island. Those of fewer cells than
     ``SMALL`` of the largest one sink.
 
     Args:
-        cells: (r, c) logits.
-        threshold: a logit.
+        cells: (r, c) logits, 0 at the edge of the mask.
+        above: (r, c) 1 for cells above 0, else 0.
     """
-    above = (cells > threshold).view(np.uint8)
     # With labels of 32 bits OpenCV starts threads for a few hundred cells: four times as long.
     count, labels = cv2.connectedComponents(above, connectivity=8, ltype=cv2.CV_16U)
     if count > 2:  # the first is the sea
@@ -30,4 +29,4 @@ def sink_islands(cells: FloatArray, threshold: np.float32) -> None:
         small = sizes < SMALL * sizes[1:].max()
         small[0] = False
         if small.any():
-            cells[small[labels]] = threshold - np.float32(_SUNK)
+            cells[small[labels]] = -_SUNK

@@ -2,15 +2,16 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from mobileyolact.contract import ModelContract
 from mobileyolact.runtime.candidates import sigmoid
+from mobileyolact.runtime.crossings import Crossings
 from mobileyolact.runtime.islands import sink_islands
-from mobileyolact.runtime.position import position_factors
+from mobileyolact.runtime.position import position_in_u
 from mobileyolact.runtime.preprocess import Placement
 from mobileyolact.runtime.resampling import Resampling, resampling
 from mobileyolact.runtime.thresholds import dice_thresholds
@@ -19,9 +20,6 @@ from mobileyolact.runtime.windows import Windows
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float32]
 
-_CACHE_BYTES = 64 * 2**20
-_BLOCK_PIXELS = 2**16  # 256 KiB of logits: what stays in a core's cache
-_BLOCK_CELLS = 6
 _BATCH = 128
 
 
@@ -40,15 +38,6 @@ class MaskSource(Protocol):
     def roi(self, row: int) -> Roi: ...
 
 
-class _Cut(NamedTuple):
-    """Logits (r, c) of the cells under a box, from cell (top, left) on, and where to cut them."""
-
-    logits: FloatArray
-    top: int
-    left: int
-    threshold: np.float32
-
-
 class PrototypeMasks:
     """Masks as linear combinations of prototypes (YOLACT, arXiv:1904.02689, section 3.3).
 
@@ -57,8 +46,8 @@ class PrototypeMasks:
     cut. Pixel centres are mapped exactly through the placement; beyond the outermost cell centres
     the values stay constant. Pixels whose centre is outside the box are left out.
 
-    Combinations and thresholds are made for some instances together, masks one at a time.
-    Finished masks are kept as packed bits, up to 64 MiB; masks beyond that are made anew.
+    Combinations, thresholds and edges are made for some instances together and kept, a byte for
+    each column of pixels in each row of cells (``Crossings``); bitmaps are made when asked for.
 
     Args:
         boxes: (N, 4) xyxy in picture pixels, inside the picture.
@@ -88,25 +77,15 @@ class PrototypeMasks:
         self._pixels = np.ceil(boxes.astype(np.float64) - 0.5).astype(np.intp)
         self._threshold = threshold
         self._placement, self._stride = placement, contract.prototype_stride
-        self._block_rows = max(1, int(_BLOCK_CELLS * self._stride / placement.scale_y))
-        self._cuts: dict[int, _Cut] = {}
-        self._cache: dict[int, npt.NDArray[np.uint8]] = {}
-        self._cached_bytes = 0
+        self._batches: dict[int, Crossings] = {}
 
     def roi(self, row: int) -> Roi:
         """The mask of instance ``row`` inside its box."""
-        x1, y1, x2, y2 = self._pixels[row].tolist()
-        if row in self._cache:
-            bits = np.unpackbits(self._cache[row], count=(y2 - y1) * (x2 - x1))
-            return Roi(x1, y1, bits.view(np.bool_).reshape(y2 - y1, x2 - x1))
-        bitmap = np.empty((y2 - y1, x2 - x1), dtype=bool)
-        if bitmap.size:
-            self._assemble(row, x1, y1, bitmap)
-        packed = np.packbits(bitmap)
-        if self._cached_bytes + packed.nbytes <= _CACHE_BYTES:
-            self._cached_bytes += packed.nbytes
-            self._cache[row] = packed
-        return Roi(x1, y1, bitmap)
+        x1, y1, _, _ = self._pixels[row].tolist()
+        batch, place = divmod(row, _BATCH)
+        if batch not in self._batches:
+            self._batches[batch] = self._combine(slice(batch * _BATCH, (batch + 1) * _BATCH))
+        return Roi(x1, y1, self._batches[batch].bitmap(place))
 
     @cached_property
     def _across(self) -> Resampling:
@@ -122,50 +101,30 @@ class PrototypeMasks:
             p.image_height, p.scale_y, p.offset_y, self._stride, self._prototypes.shape[1]
         )
 
-    def _assemble(self, row: int, x1: int, y1: int, bitmap: BoolArray) -> None:
-        if row not in self._cuts:
-            self._combine(row // _BATCH * _BATCH)
-        logits, top, left, threshold = self._cuts[row]
-        height, width = bitmap.shape
-        wide = logits @ self._across.weights[left : left + logits.shape[1], x1 : x1 + width]
-        step = max(1, min(self._block_rows, _BLOCK_PIXELS // width, height))
-        pixels = np.empty((step, width), dtype=np.float32)
-        for start in range(0, height, step):
-            stop = start + step
-            if stop > height:
-                stop, pixels = height, pixels[: height - start]
-            first, last = self._down.cells(y1 + start, y1 + stop)
-            weights = self._down.turned[y1 + start : y1 + stop, first:last]
-            np.matmul(weights, wide[first - top : last - top], out=pixels)
-            np.greater(pixels, threshold, out=bitmap[start:stop])
-
-    def _combine(self, start: int) -> None:
-        """Logits and thresholds of the ``_BATCH`` instances from ``start`` on."""
-        batch = slice(start, start + _BATCH)
+    def _combine(self, batch: slice) -> Crossings:
         x1, y1, x2, y2 = self._pixels[batch].T
-        low_x, low_y, high_x, high_y = self._boxes[batch].T
         edges = np.stack([*self._down.ranges(y1, y2), *self._across.ranges(x1, x2)], axis=1)
         windows = Windows(edges)
-        logits = windows.combine(self._coefficients[batch], self._prototypes)
+        logits = np.empty(windows.ends[-1], dtype=np.float32)
+        cells = windows.pieces(logits)
+        windows.combine(self._coefficients[batch], self._prototypes, cells)
+        rows, columns = windows.rows, windows.columns
+        low_x, _, high_x, _ = self._boxes[batch][columns.owners].T
+        _, low_y, _, high_y = self._boxes[batch][rows.owners].T
         if self._position.size:
-            rows, columns = position_factors(
-                self._position[batch],
-                self._down.positions(low_y, high_y),
-                self._across.positions(low_x, high_x),
-            )
-            logits += windows.products(rows, columns)
+            u = windows.along_columns(self._across.positions(columns.cells, low_x, high_x))
+            v = self._down.positions(rows.cells, low_y, high_y)
+            by_row = position_in_u(self._position[batch][rows.owners], v)
+            constant, linear, square = (windows.along_rows(factor) for factor in by_row)
+            logits += constant + u * (linear + u * square)
         if self._threshold is None:
-            shares = windows.products(
-                self._down.covered(low_y, high_y)[:, :, None],
-                self._across.covered(low_x, high_x)[:, None],
-            )
+            shares = windows.along_columns(self._across.covered(columns.cells, low_x, high_x))
+            shares *= windows.along_rows(self._down.covered(rows.cells, low_y, high_y))
             cut = dice_thresholds(sigmoid(logits), shares, windows.starts)
-            thresholds = np.log(cut / (1 - cut))
+            logits -= windows.each(np.log(cut / (1 - cut)))
+            above = (logits > 0).view(np.uint8)
+            for piece, dry in zip(cells, windows.pieces(above), strict=True):
+                sink_islands(piece, dry)
         else:
-            thresholds = np.full(len(edges), self._threshold, dtype=np.float32)
-        for i, (piece, (top, _, left, _)) in enumerate(
-            zip(windows.pieces(logits), edges.tolist(), strict=True)
-        ):
-            if self._threshold is None:
-                sink_islands(piece, thresholds[i])
-            self._cuts[start + i] = _Cut(piece, top, left, thresholds[i])
+            logits -= np.float32(self._threshold)
+        return Crossings(cells, edges, self._pixels[batch], self._across, self._down)

@@ -13,24 +13,14 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float32]
 
 
-def position_factors(
-    coefficients: FloatArray, rows: FloatArray, columns: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Two factors whose matrix product is the polynomial at every cell.
+def position_in_u(
+    coefficients: FloatArray, v: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """The polynomial in rows of cells, as one in u: its factors of 1, u and u^2, (M,) each.
 
     Args:
-        coefficients: (N, 8) of 1, u, v, u^2, u v, v^2, u^2 v and u v^2.
-        rows: (N, h) v of the centres of rows in N boxes.
-        columns: (N, w) u of the centres of columns.
-
-    Returns:
-        (N, h, 3) and (N, 3, w).
+        coefficients: (M, 8) of 1, u, v, u^2, u v, v^2, u^2 v and u v^2, for every row.
+        v: (M,) of the centres of rows.
     """
-    one, u, v, uu, uv, vv, uuv, uvv = coefficients.T
-    by_powers = np.array([[one, u, uu], [v, uv, uuv], [vv, uvv, np.zeros_like(vv)]])
-    return np.matmul(_powers(rows), by_powers.transpose(2, 0, 1)), _powers(columns).swapaxes(1, 2)
-
-
-def _powers(values: FloatArray) -> FloatArray:
-    """1, x and x^2 of values (N, n): (N, n, 3)."""
-    return np.stack([np.ones_like(values), values, np.square(values)], axis=2)
+    one, of_u, of_v, of_uu, of_uv, of_vv, of_uuv, of_uvv = coefficients.T
+    return one + v * (of_v + v * of_vv), of_u + v * (of_uv + v * of_uvv), of_uu + v * of_uuv

@@ -23,8 +23,17 @@ class Resampling:
 
     weights: FloatArray
     """(cells, pixels). Beyond the outermost cell centres the values stay constant."""
-    turned: FloatArray
-    """The same as (pixels, cells)."""
+    gaps: IndexArray
+    """(pixels,) where each pixel lies: gap i is between the centres of cells i - 1 and i. The
+    first and the last one have a cell at one side only."""
+    places: npt.NDArray[np.unsignedinteger[Any]]
+    """(pixels, 1) the place of each pixel in its gap, from 1; less than ``half``."""
+    half: np.unsignedinteger[Any]
+    """Half of the numbers that the type of ``places`` has."""
+    leads: FloatArray
+    """(cells + 1,) what is lacking for a crossing in a gap, at a share of the way from one cell
+    to the next, to be behind share * ``pixels_per_cell`` - lead pixels, rounded down."""
+    pixels_per_cell: np.float32
 
     def __init__(self, pixels: int, scale: float, offset: float, stride: int, cells: int) -> None:
         # Where the centre of each pixel lies, counted in cell centres from 0.
@@ -38,33 +47,37 @@ class Resampling:
         self.weights[second, np.arange(pixels)] = share
         self.weights[self._first, np.arange(pixels)] = 1 - share
         self.weights.flags.writeable = False
-        self.turned = np.ascontiguousarray(self.weights.T)
-        self.turned.flags.writeable = False
-        self._range = self._first.tolist(), self._after.tolist()
         self._scale, self._offset = scale / stride, offset / stride
-        self._edges = np.arange(cells + 1, dtype=np.float32)
 
-    def covered(self, starts: FloatArray, ends: FloatArray) -> FloatArray:
-        """The share (N, cells) of every cell that picture pixels from start to end (N,) cover."""
-        low, high = (v[:, None] * self._scale + self._offset for v in (starts, ends))
-        share = np.minimum(self._edges[1:], high) - np.maximum(self._edges[:-1], low)
+        self.gaps = np.clip(np.floor(centres) + 1, 0, cells).astype(np.intp)
+        starts = np.searchsorted(self.gaps, np.arange(cells + 1))
+        places = np.arange(pixels) - starts[self.gaps] + 1
+        kind = np.uint8 if places.max() < 128 else np.uint16
+        self.places, self.half = places[:, None].astype(kind), kind(np.iinfo(kind).max // 2 + 1)
+        self.pixels_per_cell = np.float32(1 / self._scale)
+        shares = centres[np.minimum(starts, pixels - 1)] - np.arange(-1, cells)
+        self.leads = (shares / self._scale - 1).astype(np.float32)
+
+    def covered(self, cells: IndexArray, starts: FloatArray, ends: FloatArray) -> FloatArray:
+        """The share (M,) of ``cells`` (M,) that picture pixels from start to end (M,) cover."""
+        low, high = (v * self._scale + self._offset for v in (starts, ends))
+        share = np.minimum(cells + 1, high) - np.maximum(cells, low)
         return np.asarray(np.maximum(share, 0), dtype=np.float32)
 
-    def positions(self, starts: FloatArray, ends: FloatArray) -> FloatArray:
-        """Where cell centres lie between picture pixels start and end (N,): (N, cells).
+    def positions(self, cells: IndexArray, starts: FloatArray, ends: FloatArray) -> FloatArray:
+        """Where the centres of ``cells`` (M,) lie between picture pixels start and end (M,).
 
         -1 is at the start and 1 at the end; centres beyond count as there.
         """
         middle, half = (ends + starts) / 2, (ends - starts) / 2
-        centres = (self._edges[:-1] + 0.5 - self._offset) / self._scale
-        return np.asarray(np.clip((centres - middle[:, None]) / half[:, None], -1, 1))
-
-    def cells(self, start: int, end: int) -> tuple[int, int]:
-        """The range of cells that pixels start..end - 1 are made of; there must be one."""
-        return self._range[0][start], self._range[1][end - 1]
+        centres = (cells + (0.5 - self._offset)) / self._scale
+        return np.asarray(np.clip((centres - middle) / half, -1, 1), dtype=np.float32)
 
     def ranges(self, starts: IndexArray, ends: IndexArray) -> tuple[IndexArray, IndexArray]:
-        """The same for many ranges (N,); a range without a pixel gets a cell near it."""
+        """The ranges of cells that pixels start..end - 1 (N,) are made of.
+
+        A range without a pixel gets a cell near it.
+        """
         last: Any = len(self._first) - 1
         first = self._first[np.minimum(starts, last)]
         after = self._after[np.maximum(ends - 1, 0)]

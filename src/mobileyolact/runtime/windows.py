@@ -3,13 +3,34 @@
 What is done to all of them is then few calls on one long array, instead of many on short ones.
 """
 
-from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+Cells = npt.NDArray[Any]
 FloatArray = npt.NDArray[np.float32]
 IndexArray = npt.NDArray[np.intp]
+
+
+class Spans:
+    """N ranges of cells along one axis, stored one after the other.
+
+    Args:
+        first: (N,) first cell of each.
+        after: (N,) the cell after its last; each range has a cell at least.
+    """
+
+    owners: IndexArray
+    """(M,) which range each stored cell belongs to."""
+    cells: IndexArray
+    """(M,) which cell it is."""
+
+    def __init__(self, first: IndexArray, after: IndexArray) -> None:
+        self.sizes = after - first
+        self.starts = np.cumsum(self.sizes) - self.sizes
+        self.owners = np.repeat(np.arange(len(first)), self.sizes)
+        self.cells = np.arange(len(self.owners)) - np.repeat(self.starts - first, self.sizes)
 
 
 class Windows:
@@ -20,40 +41,52 @@ class Windows:
             window has a cell at least.
     """
 
+    rows: Spans
+    columns: Spans
+
     def __init__(self, edges: IndexArray) -> None:
         top, bottom, left, right = edges.T
         self.edges = edges
-        self.ends = np.cumsum((bottom - top) * (right - left))
-        self.starts = np.append(0, self.ends[:-1])
+        self.rows, self.columns = Spans(top, bottom), Spans(left, right)
+        sizes = self.rows.sizes * self.columns.sizes
+        self.ends = np.cumsum(sizes)
+        self.starts = self.ends - sizes
+        # Each row of each window is a run of cells.
+        self._runs = self.columns.sizes[self.rows.owners]
+        run_starts = np.cumsum(self._runs) - self._runs
+        first_columns = self.columns.starts[self.rows.owners]
+        self._columns = np.arange(self.ends[-1]) + np.repeat(first_columns - run_starts, self._runs)
 
-    def pieces(self, flat: FloatArray) -> list[FloatArray]:
+    def pieces(self, flat: Cells) -> list[Cells]:
         """Views (rows, columns) of the windows in ``flat`` (S,), which holds them all."""
+        bounds = zip(self.starts.tolist(), self.ends.tolist(), strict=True)
+        shapes = zip(self.rows.sizes.tolist(), self.columns.sizes.tolist(), strict=True)
         return [
-            flat[start:end].reshape(bottom - top, right - left)
-            for start, end, (top, bottom, left, right) in self._each()
+            flat[start:end].reshape(shape)
+            for (start, end), shape in zip(bounds, shapes, strict=True)
         ]
 
-    def combine(self, coefficients: FloatArray, prototypes: FloatArray) -> FloatArray:
-        """The cells (S,) of ``coefficients`` (N, K) @ ``prototypes`` (K, h, w) in each window."""
-        cells = np.empty(self.ends[-1], dtype=np.float32)
+    def each(self, values: FloatArray) -> FloatArray:
+        """The cells (S,) with to each the value of its window; ``values`` (N,)."""
+        return np.repeat(values, self.ends - self.starts)
+
+    def along_rows(self, values: npt.NDArray[np.floating[Any]]) -> FloatArray:
+        """The cells (S,) with to each the value of its row; ``values`` as ``rows.cells``."""
+        return np.asarray(np.repeat(values, self._runs), dtype=np.float32)
+
+    def along_columns(self, values: npt.NDArray[np.floating[Any]]) -> FloatArray:
+        """The cells (S,) with to each the value of its column; ``values`` as ``columns.cells``."""
+        return np.asarray(np.take(values, self._columns), dtype=np.float32)
+
+    def combine(
+        self, coefficients: FloatArray, prototypes: FloatArray, pieces: list[FloatArray]
+    ) -> None:
+        """Put ``coefficients`` (N, K) @ ``prototypes`` (K, h, w) into the windows' ``pieces``."""
         width = prototypes.shape[2]
         flat = prototypes.reshape(len(prototypes), -1)
         for row, piece, (top, bottom, left, right) in zip(
-            coefficients, self.pieces(cells), self.edges.tolist(), strict=True
+            coefficients, pieces, self.edges.tolist(), strict=True
         ):
             # Whole rows of the grid, which lie side by side, in one product.
             rows = row @ flat[:, top * width : bottom * width]
             piece[:] = rows.reshape(-1, width)[:, left:right]
-        return cells
-
-    def products(self, rows: FloatArray, columns: FloatArray) -> FloatArray:
-        """The cells (S,) of the products of ``rows`` (N, h, r) and ``columns`` (N, r, w)."""
-        cells = np.empty(self.ends[-1], dtype=np.float32)
-        for row, column, piece, (top, bottom, left, right) in zip(
-            rows, columns, self.pieces(cells), self.edges.tolist(), strict=True
-        ):
-            np.matmul(row[top:bottom], column[:, left:right], out=piece)
-        return cells
-
-    def _each(self) -> Iterator[tuple[int, int, list[int]]]:
-        return zip(self.starts.tolist(), self.ends.tolist(), self.edges.tolist(), strict=True)
