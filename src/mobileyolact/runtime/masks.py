@@ -19,6 +19,7 @@ from mobileyolact.runtime.windows import Windows
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float32]
+IndexArray = npt.NDArray[np.intp]
 
 _BATCH = 128
 
@@ -84,7 +85,10 @@ class PrototypeMasks:
         x1, y1, _, _ = self._pixels[row].tolist()
         batch, place = divmod(row, _BATCH)
         if batch not in self._batches:
-            self._batches[batch] = self._combine(slice(batch * _BATCH, (batch + 1) * _BATCH))
+            rows = slice(batch * _BATCH, (batch + 1) * _BATCH)
+            self._batches[batch] = Crossings(
+                *self._combine(rows), self._pixels[rows], self._across, self._down
+            )
         return Roi(x1, y1, self._batches[batch].bitmap(place))
 
     @cached_property
@@ -101,7 +105,8 @@ class PrototypeMasks:
             p.image_height, p.scale_y, p.offset_y, self._stride, self._prototypes.shape[1]
         )
 
-    def _combine(self, batch: slice) -> Crossings:
+    def _combine(self, batch: slice) -> tuple[list[FloatArray], IndexArray]:
+        """Logits of the cells that each mask is made of, 0 at its edge, and where they lie."""
         x1, y1, x2, y2 = self._pixels[batch].T
         edges = np.stack([*self._down.ranges(y1, y2), *self._across.ranges(x1, x2)], axis=1)
         windows = Windows(edges)
@@ -127,4 +132,4 @@ class PrototypeMasks:
                 sink_islands(piece, dry)
         else:
             logits -= np.float32(self._threshold)
-        return Crossings(cells, edges, self._pixels[batch], self._across, self._down)
+        return cells, edges
