@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -56,8 +55,10 @@ def draw_chips(canvas: ImageArray, chips: Sequence[Chip]) -> None:
     for chip, plate, x, y in reversed(placed):
         rows, columns = plate.plate.shape
         region = canvas[y : y + rows, x : x + columns]
-        mixed = _mix(region, chip.colour, plate.plate)
-        region[:] = np.round(_mix(mixed, _ink(chip.colour), plate.text))
+        # A channel at a time: numpy is slow on rows of three numbers.
+        for channel, (colour, ink) in enumerate(zip(chip.colour, _ink(chip.colour), strict=True)):
+            mixed = _mix(region[:, :, channel].astype(np.float32), colour, plate.plate)
+            region[:, :, channel] = np.round(_mix(mixed, ink, plate.text))
 
 
 def _fitting(text: str, size: int, canvas: ImageArray) -> _Plate | None:
@@ -118,9 +119,8 @@ def _place(
     return best
 
 
-def _mix(below: npt.NDArray[Any], colour: Colour, alpha: FloatArray) -> FloatArray:
-    mixed: FloatArray = below + (np.array(colour, dtype=np.float32) - below) * alpha[:, :, None]
-    return mixed
+def _mix(below: FloatArray, level: int, alpha: FloatArray) -> FloatArray:
+    return below + (np.float32(level) - below) * alpha
 
 
 def _ink(colour: Colour) -> Colour:

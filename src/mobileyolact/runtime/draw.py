@@ -78,11 +78,14 @@ def draw_onto(canvas: ImageArray, instances: Instances, colour_by: ColourBy = "i
         _tint(canvas, tinted, instances.roi(i), colours[i])
     del tinted
     width = max(1, round(min(canvas.shape[:2]) / 320))
+    chips: dict[int, Chip] = {}
     for i in order:
-        lines = _outlines(instances.roi(i)) if areas[i] else [_rectangle(instances.boxes[i])]
+        roi = instances.roi(i)
+        lines = _outlines(roi) if areas[i] else [_rectangle(instances.boxes[i])]
         points = [np.round(line * 2**_SUBPIXEL_BITS).astype(np.int32) for line in lines]
         cv2.polylines(canvas, points, True, colours[i], width, cv2.LINE_AA, _SUBPIXEL_BITS)
-    draw_chips(canvas, [_chip(instances, i, colours[i]) for i in range(len(instances))])
+        chips[i] = _chip(instances, i, roi, colours[i])
+    draw_chips(canvas, [chips[i] for i in range(len(instances))])
 
 
 def _tint(canvas: ImageArray, tinted: npt.NDArray[np.bool_], roi: Roi, colour: Colour) -> None:
@@ -122,10 +125,9 @@ def _rectangle(box: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     return np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
 
 
-def _chip(instances: Instances, i: int, colour: Colour) -> Chip:
+def _chip(instances: Instances, i: int, roi: Roi, colour: Colour) -> Chip:
     """A label for instance ``i``: it likes to sit on top of the mask's highest part."""
     x1, y1, x2, y2 = instances.boxes[i].tolist()
-    roi = instances.roi(i)
     filled = np.flatnonzero(roi.bitmap.any(axis=1))
     centre, top, bottom = (x1 + x2) / 2, y1, y2
     if len(filled):
