@@ -7,7 +7,7 @@ from mobileyolact.runtime.thresholds import LOWEST_DICE_THRESHOLD, dice_threshol
 
 
 def dice_threshold(p: np.ndarray, w: np.ndarray) -> float:
-    return float(dice_thresholds(p.ravel(), w.ravel(), np.array([0]))[0])
+    return float(dice_thresholds(p.ravel(), w.ravel(), np.array([p.size]))[0])
 
 
 def expected_dice(p: np.ndarray, w: np.ndarray, threshold: float) -> float:
@@ -47,7 +47,7 @@ def test_each_mask_has_a_threshold_of_its_own() -> None:
         random.beta(0.5, b, size).astype(np.float32) for b, size in ((0.4, 90), (2, 1), (1, 7))
     ]
     weights = [random.uniform(0.1, 1, len(p)).astype(np.float32) for p in masks]
-    starts = np.array([0, 90, 91])
-    together = dice_thresholds(np.concatenate(masks), np.concatenate(weights), starts)
+    sizes = np.array([90, 1, 7])
+    together = dice_thresholds(np.concatenate(masks), np.concatenate(weights), sizes)
     alone = [dice_threshold(p, w) for p, w in zip(masks, weights, strict=True)]
     assert together == pytest.approx(alone, rel=1e-6)

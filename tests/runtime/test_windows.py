@@ -18,7 +18,7 @@ def test_combinations_in_windows_are_those_of_the_whole_grid():
     prototypes = random.normal(size=(5, 13, 17)).astype(np.float32)
     coefficients = random.normal(size=(40, 5)).astype(np.float32)
     windows = Windows(edges)
-    cells = np.empty(windows.ends[-1], np.float32)
+    cells = np.empty(windows.count, np.float32)
     windows.combine(coefficients, prototypes, windows.pieces(cells))
     whole = np.tensordot(coefficients, prototypes, 1)
     for plane, piece, (top, bottom, left, right) in zip(

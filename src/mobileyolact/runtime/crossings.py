@@ -88,7 +88,7 @@ class Crossings:
         window = self._windows[i]
         rows = slice(window.y1, window.y2)
         gaps = self._down.gaps[rows] - window.gap
-        values = np.take(self._codes[i], gaps, axis=0, mode="clip")  # faster than to check them
+        values = self._codes[i].take(gaps, axis=0, mode="clip")  # faster than to check them
         values -= self._down.places[rows]
         return values < self._down.half
 
@@ -121,7 +121,7 @@ class Crossings:
         np.divide(upper, places, out=places)
         places *= self._down.pixels_per_cell
         gaps = np.add.outer(np.arange(len(places)), [window.gap for window in windows])
-        places -= np.repeat(self._down.leads.take(gaps, mode="clip"), widths, axis=1)
+        places -= self._down.leads.take(gaps, mode="clip").repeat(widths, axis=1)
         codes = places.astype(self._down.places.dtype)
         codes *= inside[:-1] ^ inside[1:]
         codes += inside[1:] * self._down.half

@@ -110,7 +110,7 @@ class PrototypeMasks:
         x1, y1, x2, y2 = self._pixels[batch].T
         edges = np.stack([*self._down.ranges(y1, y2), *self._across.ranges(x1, x2)], axis=1)
         windows = Windows(edges)
-        logits = np.empty(windows.ends[-1], dtype=np.float32)
+        logits = np.empty(windows.count, dtype=np.float32)
         cells = windows.pieces(logits)
         windows.combine(self._coefficients[batch], self._prototypes, cells)
         rows, columns = windows.rows, windows.columns
@@ -125,7 +125,7 @@ class PrototypeMasks:
         if self._threshold is None:
             shares = windows.along_columns(self._across.covered(columns.cells, low_x, high_x))
             shares *= windows.along_rows(self._down.covered(rows.cells, low_y, high_y))
-            cut = dice_thresholds(sigmoid(logits), shares, windows.starts)
+            cut = dice_thresholds(sigmoid(logits), shares, windows.sizes)
             logits -= windows.each(np.log(cut / (1 - cut)))
             above = (logits > 0).view(np.uint8)
             for piece, dry in zip(cells, windows.pieces(above), strict=True):

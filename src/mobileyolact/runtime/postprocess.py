@@ -107,7 +107,7 @@ def postprocess(
     with np.errstate(invalid="ignore", over="ignore"):
         boxes = placement.boxes_to_image(decode_boxes(raw.boxes[0][rows], rows, contract))
         size = np.array([placement.image_width, placement.image_height] * 2, dtype=np.float32)
-        boxes = np.clip(boxes, 0, size)
+        boxes = np.minimum(np.maximum(boxes, 0), size)
         usable = np.flatnonzero((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))
     suppress = _SUPPRESSION[options.nms]
     kept = usable[

@@ -71,7 +71,8 @@ class Resampling:
         """
         middle, half = (ends + starts) / 2, (ends - starts) / 2
         centres = (cells + (0.5 - self._offset)) / self._scale
-        return np.asarray(np.clip((centres - middle) / half, -1, 1), dtype=np.float32)
+        places = (centres - middle) / half
+        return np.asarray(np.minimum(np.maximum(places, -1), 1), dtype=np.float32)
 
     def ranges(self, starts: IndexArray, ends: IndexArray) -> tuple[IndexArray, IndexArray]:
         """The ranges of cells that pixels start..end - 1 (N,) are made of.

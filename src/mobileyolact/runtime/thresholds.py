@@ -11,7 +11,7 @@ LOWEST_DICE_THRESHOLD = 0.2
 
 
 def dice_thresholds(
-    probabilities: FloatArray, weights: FloatArray, starts: IndexArray
+    probabilities: FloatArray, weights: FloatArray, sizes: IndexArray
 ) -> FloatArray:
     """Where to cut masks so that their Dice coefficients can be expected to be greatest.
 
@@ -22,17 +22,17 @@ def dice_thresholds(
     Args:
         probabilities: (S,) of the cells of all masks, one mask after the other.
         weights: (S,) how much each cell counts: the share that the box covers.
-        starts: (N,) where the cells of each mask begin, each with a cell at least.
+        sizes: (N,) cells of each mask, at least one.
 
     Returns:
         (N,) thresholds, not below 0.2: nothing is filled that is hardly there.
     """
-    sizes = np.diff(starts, append=len(probabilities))
+    starts = sizes.cumsum() - sizes
     likely = probabilities * weights
     total = np.add.reduceat(likely, starts)
     thresholds = np.full(len(starts), 0.5, dtype=np.float32)
     for _ in range(_DICE_STEPS):
-        kept = (probabilities > np.repeat(thresholds, sizes)).astype(np.float32)
+        kept = (probabilities > thresholds.repeat(sizes)).astype(np.float32)
         sums = total + np.add.reduceat(weights * kept, starts)
         reached = np.add.reduceat(likely * kept, starts)
         np.divide(reached, sums, out=reached, where=sums > 0)

@@ -28,9 +28,9 @@ class Spans:
 
     def __init__(self, first: IndexArray, after: IndexArray) -> None:
         self.sizes = after - first
-        self.starts = np.cumsum(self.sizes) - self.sizes
-        self.owners = np.repeat(np.arange(len(first)), self.sizes)
-        self.cells = np.arange(len(self.owners)) - np.repeat(self.starts - first, self.sizes)
+        self.starts = self.sizes.cumsum() - self.sizes
+        self.owners = np.arange(len(first)).repeat(self.sizes)
+        self.cells = np.arange(len(self.owners)) - (self.starts - first).repeat(self.sizes)
 
 
 class Windows:
@@ -43,23 +43,26 @@ class Windows:
 
     rows: Spans
     columns: Spans
+    sizes: IndexArray
+    """(N,) cells of each window; all have ``count`` together, S."""
 
     def __init__(self, edges: IndexArray) -> None:
         top, bottom, left, right = edges.T
         self.edges = edges
         self.rows, self.columns = Spans(top, bottom), Spans(left, right)
-        sizes = self.rows.sizes * self.columns.sizes
-        self.ends = np.cumsum(sizes)
-        self.starts = self.ends - sizes
+        self.sizes = self.rows.sizes * self.columns.sizes
+        self._ends = self.sizes.cumsum()
+        self.count = int(self._ends[-1])
         # Each row of each window is a run of cells.
         self._runs = self.columns.sizes[self.rows.owners]
-        run_starts = np.cumsum(self._runs) - self._runs
+        run_starts = self._runs.cumsum() - self._runs
         first_columns = self.columns.starts[self.rows.owners]
-        self._columns = np.arange(self.ends[-1]) + np.repeat(first_columns - run_starts, self._runs)
+        self._columns = np.arange(self.count) + (first_columns - run_starts).repeat(self._runs)
 
     def pieces(self, flat: Cells) -> list[Cells]:
         """Views (rows, columns) of the windows in ``flat`` (S,), which holds them all."""
-        bounds = zip(self.starts.tolist(), self.ends.tolist(), strict=True)
+        starts = self._ends - self.sizes
+        bounds = zip(starts.tolist(), self._ends.tolist(), strict=True)
         shapes = zip(self.rows.sizes.tolist(), self.columns.sizes.tolist(), strict=True)
         return [
             flat[start:end].reshape(shape)
@@ -68,15 +71,15 @@ class Windows:
 
     def each(self, values: FloatArray) -> FloatArray:
         """The cells (S,) with to each the value of its window; ``values`` (N,)."""
-        return np.repeat(values, self.ends - self.starts)
+        return values.repeat(self.sizes)
 
     def along_rows(self, values: npt.NDArray[np.floating[Any]]) -> FloatArray:
         """The cells (S,) with to each the value of its row; ``values`` as ``rows.cells``."""
-        return np.asarray(np.repeat(values, self._runs), dtype=np.float32)
+        return np.asarray(values.repeat(self._runs), dtype=np.float32)
 
     def along_columns(self, values: npt.NDArray[np.floating[Any]]) -> FloatArray:
         """The cells (S,) with to each the value of its column; ``values`` as ``columns.cells``."""
-        return np.asarray(np.take(values, self._columns), dtype=np.float32)
+        return np.asarray(values.take(self._columns), dtype=np.float32)
 
     def combine(
         self, coefficients: FloatArray, prototypes: FloatArray, pieces: list[FloatArray]
