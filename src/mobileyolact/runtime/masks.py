@@ -73,7 +73,8 @@ class PrototypeMasks:
             prototypes = np.maximum(prototypes, 0)
         self._prototypes = prototypes
         self._boxes = boxes
-        self._coefficients, self._position = np.split(coefficients, [len(prototypes)], axis=1)
+        count = len(prototypes)
+        self._coefficients, self._position = coefficients[:, :count], coefficients[:, count:]
         # The pixels whose centres lie in each box: x1, y1, x2, y2, ends excluded.
         self._pixels = np.ceil(boxes.astype(np.float64) - 0.5).astype(np.intp)
         self._threshold = threshold
@@ -108,7 +109,7 @@ class PrototypeMasks:
     def _combine(self, batch: slice) -> tuple[list[FloatArray], IndexArray]:
         """Logits of the cells that each mask is made of, 0 at its edge, and where they lie."""
         x1, y1, x2, y2 = self._pixels[batch].T
-        edges = np.stack([*self._down.ranges(y1, y2), *self._across.ranges(x1, x2)], axis=1)
+        edges = np.array([*self._down.ranges(y1, y2), *self._across.ranges(x1, x2)]).T
         windows = Windows(edges)
         logits = np.empty(windows.count, dtype=np.float32)
         cells = windows.pieces(logits)
