@@ -73,19 +73,28 @@ def _fitting(text: str, size: int, canvas: ImageArray) -> _Plate | None:
 
 @lru_cache(maxsize=256)
 def _render(text: str, size: int) -> _Plate:
-    font = ImageFont.load_default(size)
+    font = _font(size)
     margin, height = round(0.45 * size), round(1.5 * size)
     width = round(font.getlength(text)) + 2 * margin
     written = Image.new("L", (width, height))
     # Capitals and figures look centred a little above the middle of the line.
     ImageDraw.Draw(written).text((margin, height / 2), text, fill=255, font=font, anchor="lm")
+    return _Plate(_rounded(width, height), _alpha(written))
+
+
+@lru_cache(maxsize=16)
+def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    return ImageFont.load_default(size)
+
+
+@lru_cache(maxsize=256)
+def _rounded(width: int, height: int) -> FloatArray:
     large = (width * _SUPERSAMPLING, height * _SUPERSAMPLING)
     plate = Image.new("L", large)
     ImageDraw.Draw(plate).rounded_rectangle(
         (0, 0, large[0] - 1, large[1] - 1), radius=0.35 * large[1], fill=255
     )
-    smooth = plate.resize((width, height), Image.Resampling.BOX)
-    return _Plate(_alpha(smooth), _alpha(written))
+    return _alpha(plate.resize((width, height), Image.Resampling.BOX))
 
 
 def _alpha(layer: Image.Image) -> FloatArray:

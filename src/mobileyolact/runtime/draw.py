@@ -31,6 +31,7 @@ PALETTE: tuple[Colour, ...] = (
 )
 _TINT = 0.45
 _SUBPIXEL_BITS = 4
+_TOLERANCE = 3  # sixteenths of a pixel
 _STRIP_PIXELS = 2**20
 
 
@@ -82,7 +83,7 @@ def draw_onto(canvas: ImageArray, instances: Instances, colour_by: ColourBy = "i
     for i in order:
         roi = instances.roi(i)
         lines = _outlines(roi) if areas[i] else [_rectangle(instances.boxes[i])]
-        points = [np.round(line * 2**_SUBPIXEL_BITS).astype(np.int32) for line in lines]
+        points = [_simplified(np.round(line * 2**_SUBPIXEL_BITS)) for line in lines]
         cv2.polylines(canvas, points, True, colours[i], width, cv2.LINE_AA, _SUBPIXEL_BITS)
         chips[i] = _chip(instances, i, roi, colours[i])
     draw_chips(canvas, [chips[i] for i in range(len(instances))])
@@ -91,15 +92,17 @@ def draw_onto(canvas: ImageArray, instances: Instances, colour_by: ColourBy = "i
 def _tint(canvas: ImageArray, tinted: npt.NDArray[np.bool_], roi: Roi, colour: Colour) -> None:
     """Tint what no smaller mask has ``tinted``, as colours on colours would turn to mud."""
     rows, columns = roi.bitmap.shape
-    levels = np.arange(256)[:, None] * (1 - _TINT) + np.array(colour) * _TINT
-    table = np.rint(levels).astype(np.uint8)[None]
     # Some rows at a time: the mask may fill a picture of 100 megapixels.
-    step = max(1, _STRIP_PIXELS // max(1, columns))
+    step = max(1, min(rows, _STRIP_PIXELS // max(1, columns)))
+    paint = np.empty((step, columns * 3), dtype=np.uint8)
+    paint[:] = np.tile(np.array(colour, dtype=np.uint8), columns)
+    paint = paint.reshape(step, columns, 3)
     for y in range(0, rows if columns else 0, step):
         bitmap = roi.bitmap[y : y + step]
         part = slice(roi.y + y, roi.y + y + len(bitmap)), slice(roi.x, roi.x + columns)
         free = np.greater(bitmap, tinted[part])
-        cv2.copyTo(cv2.LUT(canvas[part], table), free.view(np.uint8), canvas[part])
+        mixed = cv2.addWeighted(canvas[part], 1 - _TINT, paint[: len(bitmap)], _TINT, 0)
+        cv2.copyTo(mixed, free.view(np.uint8), canvas[part])
         tinted[part] |= bitmap
 
 
@@ -118,6 +121,11 @@ def _smooth(line: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     around = np.concatenate([line[-2:], line, line[:2]])
     count = len(line)
     return np.asarray(sum(around[i : i + count : 3] for i in range(5)) / 5)
+
+
+def _simplified(line: npt.NDArray[np.float64]) -> npt.NDArray[np.int32]:
+    """Without the points that nobody would miss: a wide line takes a disc for each."""
+    return np.asarray(cv2.approxPolyDP(line.astype(np.int32), _TOLERANCE, True), dtype=np.int32)
 
 
 def _rectangle(box: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
