@@ -128,7 +128,7 @@ class Crossings:
         for i, column in zip(group, columns, strict=True):
             self._codes[i] = codes[:, column]
 
-    def _enlarge(self, window: "_Window", values: FloatArray) -> None:
+    def _enlarge(self, window: _Window, values: FloatArray) -> None:
         """The cells of a window at its columns of pixels; outermost rows are repeated."""
         first, after = window.above, window.above + len(window.cells)
         weights = self._across.weights[window.left : window.right, window.x1 : window.x2]

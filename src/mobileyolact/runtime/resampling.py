@@ -31,8 +31,8 @@ class Resampling:
     half: np.unsignedinteger[Any]
     """Half of the numbers that the type of ``places`` has."""
     leads: FloatArray
-    """(cells + 1,) what is lacking for a crossing in a gap, at a share of the way from one cell
-    to the next, to be behind share * ``pixels_per_cell`` - lead pixels, rounded down."""
+    """(cells + 1,) for each gap: a point at a share of the way between its two cells has
+    share * ``pixels_per_cell`` - lead pixels of the gap before it, rounded down."""
     pixels_per_cell: np.float32
 
     def __init__(self, pixels: int, scale: float, offset: float, stride: int, cells: int) -> None:
