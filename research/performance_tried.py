@@ -66,7 +66,7 @@ turn. Taken; the masks are the same to the bit:
 
 | change | 10 instances, 1280 x 720 | 100, 1920 x 1080 | 300, 4000 x 3000 |
 |---|---|---|---|
-| **edges** where columns of pixels cross them (`runtime/crossings.py`), not pixels | 0.96 | 0.79 | |
+| **edges** where columns of pixels cross them (`runtime/crossings.py`) | 0.96 | 0.79 | |
 | **rows and columns spread over cells**, instead of small matrix products | 0.97 | 0.95 | |
 | **numpy's methods** instead of its functions around them | 0.91 | 0.95 | |
 | all of it | 0.85 | 0.72 | 0.51 |
@@ -79,7 +79,7 @@ Left, since it does not pay:
 | islands of all masks in one search | | 1.00 | |
 | prototypes cut to the boxes before they are combined | | 1.00 | |
 
-In suppression, of which a twentieth to a tenth of the time is: rounds of a matrix product instead
-of a loop 0.9 to 1.2; overlaps of pairs of one class alone 0.7 with 80 classes, but up to 4.7 with
+Suppression takes a twentieth to a tenth of it. Ratios there: rounds of a matrix product instead of
+a loop 0.9 to 1.2; overlaps of pairs of one class alone 0.7 with 80 classes, but up to 4.7 with
 one; blocks of 32 boxes first, then larger ones, 0.8 to 1.2.
 """
