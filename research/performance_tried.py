@@ -62,11 +62,12 @@ ncnn. AVX2 is the same processor with ONNX Runtime kept from its AVX-512 kernels
 ## What was tried behind the network
 
 Ratios are of post-processing, masks made, on one thread of an AMD EPYC with AVX2 alone, both in
-turn. Taken; the masks are the same to the bit:
+turn. Taken; the masks are the same to the bit
+([0013](adr/0013-masks-by-their-edges-without-compiled-code.md)):
 
 | change | 10 instances, 1280 x 720 | 100, 1920 x 1080 | 300, 4000 x 3000 |
 |---|---|---|---|
-| **edges** where columns of pixels cross them (`runtime/crossings.py`) | 0.96 | 0.79 | |
+| **edges** instead of a value for each pixel | 0.96 | 0.79 | |
 | **rows and columns spread over cells**, instead of small matrix products | 0.97 | 0.95 | |
 | **numpy's methods** instead of its functions around them | 0.91 | 0.95 | |
 | all of it | 0.85 | 0.72 | 0.51 |
