@@ -19,7 +19,7 @@ FloatArray = npt.NDArray[np.float32]
 IndexArray = npt.NDArray[np.intp]
 Codes = npt.NDArray[np.unsignedinteger[Any]]
 
-_GROUP = 2**17  # values, 512 KiB: what stays in a core's cache
+_GROUP = 2**17  # values: with more, nothing is gained and memory is lost
 
 
 class _Window(NamedTuple):
@@ -93,7 +93,7 @@ class Crossings:
         return values < self._down.half
 
     def _groups(self) -> Iterator[list[int]]:
-        """Windows that are about as high, so many that a group stays in the cache."""
+        """Windows that are about as high, of at most ``_GROUP`` values together if not alone."""
         group: list[int] = []
         columns = 0
         for i in sorted(range(len(self._windows)), key=lambda i: self._windows[i].height):
