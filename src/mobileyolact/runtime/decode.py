@@ -30,7 +30,7 @@ def decode_boxes(values: FloatArray, cells: IndexArray, contract: ModelContract)
         return decode_anchors(values, anchor_boxes(contract)[cells])
     centre_x, centre_y, stride = _cells(
         contract.input_size, contract.strides, contract.centre_offset
-    )[:, cells]
+    ).take(cells, axis=1)
     if contract.box_coding == "dfl":
         values = _expectation(values.reshape(len(values), 4, contract.reg_max + 1))
     left, top, right, bottom = (values * stride[:, None]).T
@@ -75,5 +75,5 @@ def _expectation(logits: FloatArray) -> FloatArray:
     weights = np.ascontiguousarray(logits.reshape(-1, count).T)
     weights -= weights.max(axis=0)
     np.exp(weights, out=weights)
-    sums = np.stack([np.arange(count), np.ones(count)]).astype(np.float32) @ weights
-    return np.asarray((sums[0] / sums[1]).reshape(logits.shape[:-1]))
+    means = np.arange(count, dtype=np.float32) @ weights / weights.sum(axis=0)
+    return np.asarray(means.reshape(logits.shape[:-1]))
