@@ -171,3 +171,19 @@ def test_masks_made_together_are_those_made_alone(make_contract):
         a, b = together.roi(i), alone.roi(0)
         assert (a.x, a.y, a.bitmap.shape) == (b.x, b.y, b.bitmap.shape)
         assert np.count_nonzero(a.bitmap != b.bitmap) <= 0.01 * a.bitmap.size
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
+@pytest.mark.parametrize("threshold", [None, 0.2])
+def test_values_that_are_not_finite_give_some_mask(make_contract, value, threshold):
+    random = np.random.default_rng(7)
+    contract = make_contract()
+    prototypes = random.normal(size=(2, 8, 16)).astype(np.float32)
+    prototypes[:, ::3, ::3] = value
+    placement = place(contract, 60, 100)
+    boxes = np.float32([[0, 0, 100, 60], [7, 5, 61, 58]])
+    with np.errstate(invalid="ignore", over="ignore"):
+        masks = PrototypeMasks(
+            boxes, np.ones((2, 2), np.float32), prototypes, contract, placement, threshold
+        )
+        assert [masks.roi(i).bitmap.shape for i in range(2)] == [(60, 100), (53, 54)]

@@ -107,6 +107,21 @@ def test_every_class_of_a_cell_is_a_candidate_and_suppression_is_by_class(make_c
     assert len(run(raw, contract, nms="fast")) == 2
 
 
+@pytest.mark.parametrize("nms", ["exact", "fast"])
+def test_what_is_left_of_many_boxes_does_not_hide_the_weaker_ones(make_contract, silent, nms):
+    """More than 300 candidates on one object, then another object, weaker than all of them."""
+    contract = make_contract(box_coding="ltrb", input_size=(160, 256), strides=(8,))
+    raw = silent(contract)
+    y, x = np.indices((20, 32)).reshape(2, -1) * 8
+    near = np.arange(len(x)) < 330
+    left, top, right, bottom = np.where(near[:, None], [0, 0, 120, 150], [180, 20, 240, 100]).T
+    raw.boxes[0] = np.stack([x - left, y - top, right - x, bottom - y], axis=1) / 8
+    classes = np.where(near, np.arange(len(x)) % 2, 2)  # fast suppression takes 200 of a class
+    raw.scores[0, np.arange(331), classes[:331]] = np.linspace(5, 1, 331)
+    found = run(raw, contract, Placement(1.0, 1.0, 0.0, 0.0, 160, 256), nms=nms)
+    assert found.boxes.tolist() == [[0, 0, 120, 150]] * 2 + [[180, 20, 240, 100]]
+
+
 def test_equal_logits_stay_in_the_order_of_the_tensor(make_contract, silent):
     contract = make_contract(box_coding="ltrb")
     raw = silent(contract)

@@ -27,16 +27,12 @@ def test_an_empty_range_has_a_cell():
 
 
 @PLACES
-def test_pixels_of_a_gap_are_counted_from_its_start(pixels, scale, offset):
+def test_the_first_pixel_behind_a_point(pixels, scale, offset):
     resampling = Resampling(pixels, scale, offset, stride=4, cells=16)
-    # In each gap the share of the cell behind it grows from pixel to pixel.
-    for gap in np.unique(resampling.gaps).tolist():
-        places = resampling.places[resampling.gaps == gap, 0]
-        assert places.tolist() == list(range(1, len(places) + 1))
-        if 0 < gap < 16:
-            shares = resampling.weights[gap, resampling.gaps == gap]
-            behind = shares * resampling.pixels_per_cell - resampling.leads[gap]
-            assert behind == pytest.approx(places, abs=1e-3)
+    centres = ((np.arange(pixels) + 0.5) * scale + offset) / 4 - 0.5
+    points = np.random.default_rng(0).uniform(-1, 17, 500)
+    behind = resampling.behind(points).clip(0, pixels)
+    assert behind.tolist() == centres.searchsorted(points).tolist()
 
 
 def test_cells_are_covered_by_their_share():

@@ -61,8 +61,9 @@ def softmax_candidates(logits: FloatArray, threshold: float, limit: int) -> Cand
 
 
 def sigmoid(logits: FloatArray) -> FloatArray:
-    """By way of tanh, which does not overflow."""
-    return np.asarray(0.5 * (1 + np.tanh(0.5 * logits)))
+    """Where the exponential overflows it is 0, as it should be."""
+    with np.errstate(over="ignore"):
+        return np.asarray(1 / (1 + np.exp(-logits)))
 
 
 def logit(probability: float) -> float:

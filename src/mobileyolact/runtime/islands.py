@@ -23,10 +23,11 @@ def sink_islands(cells: FloatArray, above: npt.NDArray[np.uint8]) -> None:
         above: (r, c) 1 for cells above 0, else 0.
     """
     # With labels of 32 bits OpenCV starts threads for a few hundred cells: four times as long.
-    count, labels = cv2.connectedComponents(above, connectivity=8, ltype=cv2.CV_16U)
+    count, labels = cv2.connectedComponents(above, None, 8, cv2.CV_16U)
     if count > 2:  # the first is the sea
-        sizes = np.bincount(labels.ravel())
-        small = sizes < SMALL * sizes[1:].max()
-        small[0] = False
-        if small.any():
-            cells[small[labels]] = -_SUNK
+        sizes = np.bincount(labels.ravel()).tolist()
+        sizes[0] = 0
+        least = SMALL * max(sizes)
+        small = [0 < size < least for size in sizes]
+        if any(small):
+            cells[np.array(small)[labels]] = -_SUNK

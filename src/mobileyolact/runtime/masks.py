@@ -1,8 +1,7 @@
 """Masks of single instances, assembled inside their boxes only."""
 
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +23,7 @@ IndexArray = npt.NDArray[np.intp]
 _BATCH = 128
 
 
-@dataclass(frozen=True)
-class Roi:
+class Roi(NamedTuple):
     """The part of a picture that can hold a mask: ``bitmap`` (h, w) bool at column x, row y."""
 
     x: int
@@ -77,20 +75,21 @@ class PrototypeMasks:
         self._coefficients, self._position = coefficients[:, :count], coefficients[:, count:]
         # The pixels whose centres lie in each box: x1, y1, x2, y2, ends excluded.
         self._pixels = np.ceil(boxes.astype(np.float64) - 0.5).astype(np.intp)
+        self._corners = self._pixels[:, :2].tolist()
         self._threshold = threshold
         self._placement, self._stride = placement, contract.prototype_stride
         self._batches: dict[int, Crossings] = {}
 
     def roi(self, row: int) -> Roi:
         """The mask of instance ``row`` inside its box."""
-        x1, y1, _, _ = self._pixels[row].tolist()
-        batch, place = divmod(row, _BATCH)
+        batch = row // _BATCH
         if batch not in self._batches:
             rows = slice(batch * _BATCH, (batch + 1) * _BATCH)
             self._batches[batch] = Crossings(
                 *self._combine(rows), self._pixels[rows], self._across, self._down
             )
-        return Roi(x1, y1, self._batches[batch].bitmap(place))
+        x, y = self._corners[row]
+        return Roi(x, y, self._batches[batch].bitmap(row % _BATCH))
 
     @cached_property
     def _across(self) -> Resampling:
@@ -115,14 +114,19 @@ class PrototypeMasks:
         cells = windows.pieces(logits)
         windows.combine(self._coefficients[batch], self._prototypes, cells)
         rows, columns = windows.rows, windows.columns
-        low_x, _, high_x, _ = self._boxes[batch][columns.owners].T
-        _, low_y, _, high_y = self._boxes[batch][rows.owners].T
+        low_x, low_y, high_x, high_y = self._boxes[batch].T
+        low_x, high_x = low_x.take(columns.owners), high_x.take(columns.owners)
+        low_y, high_y = low_y.take(rows.owners), high_y.take(rows.owners)
         if self._position.size:
             u = windows.along_columns(self._across.positions(columns.cells, low_x, high_x))
             v = self._down.positions(rows.cells, low_y, high_y)
             by_row = position_in_u(self._position[batch][rows.owners], v)
             constant, linear, square = (windows.along_rows(factor) for factor in by_row)
-            logits += constant + u * (linear + u * square)
+            square *= u
+            square += linear
+            square *= u
+            square += constant
+            logits += square
         if self._threshold is None:
             shares = windows.along_columns(self._across.covered(columns.cells, low_x, high_x))
             shares *= windows.along_rows(self._down.covered(rows.cells, low_y, high_y))

@@ -52,10 +52,10 @@ def nms(
             block = block[~_conflicts(sorted_boxes, sorted_classes, kept, block, threshold).any(0)]
         free = ~_conflicts(sorted_boxes, sorted_classes, block, block, threshold)
         alive = np.ones(len(block), dtype=bool)
-        for i in range(len(block)):
+        for i, candidate in enumerate(block.tolist()):
             if alive[i]:
-                alive[i + 1 :] &= free[i, i + 1 :]
-        kept += block[alive].tolist()
+                kept.append(candidate)
+                alive &= free[i]
     return order[kept[:limit]]
 
 

@@ -25,6 +25,9 @@ from mobileyolact.runtime.nms import fast_nms, nms
 from mobileyolact.runtime.preprocess import Placement
 
 FloatArray = npt.NDArray[np.float32]
+IndexArray = npt.NDArray[np.intp]
+
+_FIRST = 300  # candidates
 
 _SUPPRESSION = {"exact": nms, "fast": fast_nms}
 # By score_activation: how pairs are found, and what makes a score of their rank.
@@ -103,22 +106,21 @@ def postprocess(
     """
     find, as_score = _SCORES[contract.score_activation]
     rows, classes, ranks = find(raw.scores[0], options.score_threshold, options.max_candidates)
-    # Nothing finite is lost: what overflows or is NaN fails the test for area below.
-    with np.errstate(invalid="ignore", over="ignore"):
-        boxes = placement.boxes_to_image(decode_boxes(raw.boxes[0][rows], rows, contract))
-        size = np.array([placement.image_width, placement.image_height] * 2, dtype=np.float32)
-        boxes = np.minimum(np.maximum(boxes, 0), size)
+    # The best ones decide among themselves; the others count if too few of these are kept.
+    for part in (slice(max(_FIRST, 3 * options.max_detections)), slice(None)):
+        boxes = _boxes(raw.boxes[0], rows[part], contract, placement)
         usable = np.flatnonzero((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))
-    suppress = _SUPPRESSION[options.nms]
-    kept = usable[
-        suppress(
-            boxes[usable],
-            ranks[usable],
-            classes[usable],
-            options.nms_threshold,
-            options.max_detections,
-        )
-    ]
+        kept = usable[
+            _SUPPRESSION[options.nms](
+                boxes[usable],
+                ranks[usable],
+                classes[usable],
+                options.nms_threshold,
+                options.max_detections,
+            )
+        ]
+        if len(boxes) == len(rows) or len(kept) == options.max_detections:
+            break
     coefficients = raw.coefficients[0][rows[kept]]
     if contract.coefficient_activation == "tanh":
         of_prototypes = coefficients[:, : len(raw.prototypes[0])]
@@ -136,3 +138,14 @@ def postprocess(
         width=placement.image_width,
         masks=masks,
     )
+
+
+def _boxes(
+    values: FloatArray, rows: IndexArray, contract: ModelContract, placement: Placement
+) -> FloatArray:
+    """Boxes of rows in picture pixels, clipped to the picture."""
+    # Nothing finite is lost: what overflows or is NaN fails the test for area.
+    with np.errstate(invalid="ignore", over="ignore"):
+        boxes = placement.boxes_to_image(decode_boxes(values[rows], rows, contract))
+        size = np.array([placement.image_width, placement.image_height] * 2, dtype=np.float32)
+        return np.minimum(np.maximum(boxes, 0), size)

@@ -23,17 +23,6 @@ class Resampling:
 
     weights: FloatArray
     """(cells, pixels). Beyond the outermost cell centres the values stay constant."""
-    gaps: IndexArray
-    """(pixels,) where each pixel lies: gap i is between the centres of cells i - 1 and i. The
-    first and the last one have a cell at one side only."""
-    places: npt.NDArray[np.unsignedinteger[Any]]
-    """(pixels, 1) the place of each pixel in its gap, from 1; less than ``half``."""
-    half: np.unsignedinteger[Any]
-    """Half of the numbers that the type of ``places`` has."""
-    leads: FloatArray
-    """(cells + 1,) for each gap: a point at a share of the way between its two cells has
-    share * ``pixels_per_cell`` - lead pixels of the gap before it, rounded down."""
-    pixels_per_cell: np.float32
 
     def __init__(self, pixels: int, scale: float, offset: float, stride: int, cells: int) -> None:
         # Where the centre of each pixel lies, counted in cell centres from 0.
@@ -49,14 +38,14 @@ class Resampling:
         self.weights.flags.writeable = False
         self._scale, self._offset = scale / stride, offset / stride
 
-        self.gaps = np.clip(np.floor(centres) + 1, 0, cells).astype(np.intp)
-        starts = np.searchsorted(self.gaps, np.arange(cells + 1))
-        places = np.arange(pixels) - starts[self.gaps] + 1
-        kind = np.uint8 if places.max() < 128 else np.uint16
-        self.places, self.half = places[:, None].astype(kind), kind(np.iinfo(kind).max // 2 + 1)
-        self.pixels_per_cell = np.float32(1 / self._scale)
-        shares = centres[np.minimum(starts, pixels - 1)] - np.arange(-1, cells)
-        self.leads = (shares / self._scale - 1).astype(np.float32)
+    def behind(self, cells: FloatArray) -> IndexArray:
+        """The first pixels (M,) behind points (M,) given in cells, 0 at the centre of the first.
+
+        What lies before the first pixel may give any pixel before it.
+        """
+        pixels = cells * (1 / self._scale)
+        pixels += 0.5 + (0.5 - self._offset) / self._scale
+        return pixels.astype(np.intp)
 
     def covered(self, cells: IndexArray, starts: FloatArray, ends: FloatArray) -> FloatArray:
         """The share (M,) of ``cells`` (M,) that picture pixels from start to end (M,) cover."""

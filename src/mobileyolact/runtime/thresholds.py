@@ -27,16 +27,23 @@ def dice_thresholds(
     Returns:
         (N,) thresholds, not below 0.2: nothing is filled that is hardly there.
     """
-    starts = sizes.cumsum() - sizes
+    starts, count = sizes.cumsum() - sizes, len(sizes)
     likely = probabilities * weights
-    total = np.add.reduceat(likely, starts)
-    thresholds = np.full(len(starts), 0.5, dtype=np.float32)
-    for _ in range(_DICE_STEPS):
-        kept = (probabilities > thresholds.repeat(sizes)).astype(np.float32)
-        sums = total + np.add.reduceat(weights * kept, starts)
-        reached = np.add.reduceat(likely * kept, starts)
-        np.divide(reached, sums, out=reached, where=sums > 0)
-        if np.array_equal(reached, thresholds):
+    kept = probabilities > 0.5
+    counted = kept.astype(np.float32)
+    sums = np.add.reduceat(likely, starts) + np.add.reduceat(weights * counted, starts)
+    hits = np.add.reduceat(likely * counted, starts)
+    thresholds = np.divide(hits, sums, out=np.zeros_like(hits), where=sums > 0)
+    # From here on they only rise, and stay below a half: few cells lie between.
+    between = ((probabilities > thresholds.repeat(sizes)) ^ kept).nonzero()[0]
+    owners = np.arange(count).repeat(sizes).take(between)
+    probabilities, likely, weights = (v.take(between) for v in (probabilities, likely, weights))
+    more = np.ones(len(between), dtype=np.bool_)
+    for _ in range(_DICE_STEPS if len(between) else 0):
+        reached = hits + np.bincount(owners, likely * more, count)
+        size = sums + np.bincount(owners, weights * more, count)
+        np.divide(reached, size, out=thresholds, where=size > 0, casting="same_kind")
+        before, more = more, probabilities > thresholds.take(owners)
+        if np.array_equal(more, before):
             break
-        thresholds = reached
-    return np.maximum(thresholds, np.float32(LOWEST_DICE_THRESHOLD))
+    return np.asarray(np.maximum(thresholds, np.float32(LOWEST_DICE_THRESHOLD)))

@@ -5,6 +5,7 @@ What is done to all of them is then few calls on one long array, instead of many
 
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -85,11 +86,12 @@ class Windows:
         self, coefficients: FloatArray, prototypes: FloatArray, pieces: list[FloatArray]
     ) -> None:
         """Put ``coefficients`` (N, K) @ ``prototypes`` (K, h, w) into the windows' ``pieces``."""
-        width = prototypes.shape[2]
-        flat = prototypes.reshape(len(prototypes), -1)
+        count, _, width = prototypes.shape
+        first, after = int(self.edges[:, 0].min()), int(self.edges[:, 1].max())
+        # With what belongs to a cell side by side, a row of a window is one piece of memory.
+        rows = prototypes.reshape(count, -1)[:, first * width : after * width]
+        cells = cv2.transpose(rows).reshape(-1, width, count)
         for row, piece, (top, bottom, left, right) in zip(
             coefficients, pieces, self.edges.tolist(), strict=True
         ):
-            # Whole rows of the grid, which lie side by side, in one product.
-            rows = row @ flat[:, top * width : bottom * width]
-            piece[:] = rows.reshape(-1, width)[:, left:right]
+            np.matmul(cells[top - first : bottom - first, left:right], row, out=piece)
