@@ -45,8 +45,8 @@ class PrototypeMasks:
     cut. Pixel centres are mapped exactly through the placement; beyond the outermost cell centres
     the values stay constant. Pixels whose centre is outside the box are left out.
 
-    Combinations, thresholds and edges are made for some instances together and kept, a byte for
-    each column of pixels in each row of cells (``Crossings``); bitmaps are made when asked for.
+    Combinations, thresholds and edges are made for some instances together and kept, as runs of
+    pixels (``Crossings``); bitmaps are made when asked for.
 
     Args:
         boxes: (N, 4) xyxy in picture pixels, inside the picture.

@@ -27,7 +27,7 @@ from mobileyolact.runtime.preprocess import Placement
 FloatArray = npt.NDArray[np.float32]
 IndexArray = npt.NDArray[np.intp]
 
-_FIRST = 300  # candidates
+_FIRST = 300  # candidates: nearly always enough for a hundred instances
 
 _SUPPRESSION = {"exact": nms, "fast": fast_nms}
 # By score_activation: how pairs are found, and what makes a score of their rank.
@@ -105,10 +105,11 @@ def postprocess(
         boxes that are not finite are dropped. Masks are assembled when they are asked for.
     """
     find, as_score = _SCORES[contract.score_activation]
-    rows, classes, ranks = find(raw.scores[0], options.score_threshold, options.max_candidates)
-    # The best ones decide among themselves; the others count if too few of these are kept.
-    for part in (slice(max(_FIRST, 3 * options.max_detections)), slice(None)):
-        boxes = _boxes(raw.boxes[0], rows[part], contract, placement)
+    # The best decide among themselves; the others are asked if too few of these are kept.
+    first = min(max(_FIRST, 3 * options.max_detections), options.max_candidates)
+    for limit in sorted({first, options.max_candidates}):
+        rows, classes, ranks = find(raw.scores[0], options.score_threshold, limit)
+        boxes = _boxes(raw.boxes[0], rows, contract, placement)
         usable = np.flatnonzero((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))
         kept = usable[
             _SUPPRESSION[options.nms](
@@ -119,7 +120,7 @@ def postprocess(
                 options.max_detections,
             )
         ]
-        if len(boxes) == len(rows) or len(kept) == options.max_detections:
+        if len(rows) < limit or len(kept) == options.max_detections:
             break
     coefficients = raw.coefficients[0][rows[kept]]
     if contract.coefficient_activation == "tanh":

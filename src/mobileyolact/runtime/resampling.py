@@ -1,6 +1,6 @@
 """Bilinear resampling along one axis, from prototype cells to the pixels of a picture."""
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,29 +21,32 @@ class Resampling:
         cells: along this axis.
     """
 
-    weights: FloatArray
-    """(cells, pixels). Beyond the outermost cell centres the values stay constant."""
-
     def __init__(self, pixels: int, scale: float, offset: float, stride: int, cells: int) -> None:
         # Where the centre of each pixel lies, counted in cell centres from 0.
         centres = ((np.arange(pixels) + 0.5) * scale + offset) / stride - 0.5
         positions = np.clip(centres, 0, cells - 1)
         self._first = positions.astype(np.intp)
         self._after = np.minimum(self._first + 2, cells)  # one more than the last that counts
-        second = self._after - 1
-        share = positions - self._first
-        self.weights = np.zeros((cells, pixels), dtype=np.float32)
-        self.weights[second, np.arange(pixels)] = share
-        self.weights[self._first, np.arange(pixels)] = 1 - share
-        self.weights.flags.writeable = False
+        self._share = positions - self._first
+        self._cells = cells
         self._scale, self._offset = scale / stride, offset / stride
 
-    def behind(self, cells: FloatArray) -> IndexArray:
-        """The first pixels (M,) behind points (M,) given in cells, 0 at the centre of the first.
+    @cached_property
+    def weights(self) -> FloatArray:
+        """(cells, pixels). Beyond the outermost cell centres the values stay constant."""
+        pixels = np.arange(len(self._first))
+        weights = np.zeros((self._cells, len(pixels)), dtype=np.float32)
+        weights[self._after - 1, pixels] = self._share
+        weights[self._first, pixels] = 1 - self._share
+        weights.flags.writeable = False
+        return weights
 
-        What lies before the first pixel may give any pixel before it.
+    def behind(self, points: npt.NDArray[np.floating[Any]]) -> IndexArray:
+        """The first pixels (M,) whose centres lie behind ``points`` (M,), 0 or less for the first.
+
+        Points are given in cells, 0 at the centre of the first cell.
         """
-        pixels = cells * (1 / self._scale)
+        pixels = points * (1 / self._scale)
         pixels += 0.5 + (0.5 - self._offset) / self._scale
         return pixels.astype(np.intp)
 
