@@ -120,7 +120,7 @@ class PrototypeMasks:
         if self._position.size:
             u = windows.along_columns(self._across.positions(columns.cells, low_x, high_x))
             v = self._down.positions(rows.cells, low_y, high_y)
-            by_row = position_in_u(self._position[batch][rows.owners], v)
+            by_row = position_in_u(self._position[batch].take(rows.owners, axis=0), v)
             constant, linear, square = (windows.along_rows(factor) for factor in by_row)
             square *= u
             square += linear

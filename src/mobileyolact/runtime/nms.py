@@ -40,7 +40,7 @@ def nms(
     """
     limit = len(boxes) if limit is None else limit
     order = np.argsort(-scores, kind="stable")
-    sorted_boxes, sorted_classes = boxes[order].astype(np.float64), classes[order]
+    sorted_boxes, sorted_classes = boxes.take(order, axis=0).astype(np.float64), classes[order]
     kept: list[int] = []
     # Block by block: one matrix of overlaps instead of one row for each kept box, and no more
     # blocks than the limit needs.
@@ -90,6 +90,8 @@ def _conflicts(
     threshold: float,
 ) -> BoolArray:
     """The matrix of conflicts of some boxes with others."""
-    intersection, union = intersection_and_union(boxes[first], boxes[second])
+    intersection, union = intersection_and_union(
+        boxes.take(first, axis=0), boxes.take(second, axis=0)
+    )
     same_class = classes[first][:, None] == classes[second][None, :]
     return np.asarray((intersection > threshold * union) & same_class)

@@ -122,7 +122,7 @@ def postprocess(
         ]
         if len(rows) < limit or len(kept) == options.max_detections:
             break
-    coefficients = raw.coefficients[0][rows[kept]]
+    coefficients = raw.coefficients[0].take(rows[kept], axis=0)
     if contract.coefficient_activation == "tanh":
         of_prototypes = coefficients[:, : len(raw.prototypes[0])]
         np.tanh(of_prototypes, out=of_prototypes)
@@ -147,6 +147,6 @@ def _boxes(
     """Boxes of rows in picture pixels, clipped to the picture."""
     # Nothing finite is lost: what overflows or is NaN fails the test for area.
     with np.errstate(invalid="ignore", over="ignore"):
-        boxes = placement.boxes_to_image(decode_boxes(values[rows], rows, contract))
+        boxes = placement.boxes_to_image(decode_boxes(values.take(rows, axis=0), rows, contract))
         size = np.array([placement.image_width, placement.image_height] * 2, dtype=np.float32)
         return np.minimum(np.maximum(boxes, 0), size)
