@@ -42,16 +42,18 @@ class Crossings:
     ) -> None:
         self._across, self._down = across, down
         self._shapes = (pixels[:, :1:-1] - pixels[:, 1::-1]).tolist()
-        # The pixels of each mask, row after row: how many, and whether they are in it.
-        self._runs: list[tuple[Lengths, BoolArray]] = []
+        # Of each mask, row after row, how many pixels are out of it and in it in turn, and that
+        # part of ``_in_turn`` which says which.
+        self._runs: list[tuple[Lengths, slice]] = []
         counts = (pixels[:, 3] - pixels[:, 1]) * (edges[:, 3] - edges[:, 2])
         for group in _groups(counts):
             self._encode(cells[group], edges[group], pixels[group], counts[group])
+        self._in_turn: BoolArray = np.arange(max(part.stop for _, part in self._runs)) % 2 == 1
 
     def bitmap(self, i: int) -> BoolArray:
         """Mask ``i`` as (y2 - y1, x2 - x1)."""
-        lengths, inside = self._runs[i]
-        return inside.repeat(lengths).reshape(self._shapes[i])
+        lengths, part = self._runs[i]
+        return self._in_turn[part].repeat(lengths).reshape(self._shapes[i])
 
     def _encode(
         self, cells: list[FloatArray], edges: IndexArray, pixels: IndexArray, counts: IndexArray
@@ -59,7 +61,7 @@ class Crossings:
         """Find the runs of some windows, which have ``counts`` values at their rows of pixels."""
         starts = np.zeros(len(counts) + 1, dtype=np.intp)
         counts.cumsum(out=starts[1:])
-        at, inside, shares = _turns(self._enlarge(cells, edges, pixels, starts), starts)
+        at, first, shares = _turns(self._enlarge(cells, edges, pixels, starts), starts)
         firsts = at.searchsorted(starts)
         runs = firsts[1:] - firsts[:-1]
         runs[-1] += 1  # where the last one ends
@@ -79,7 +81,10 @@ class Crossings:
         areas = widths * (y2 - y1)
         ends += (areas.cumsum() - areas - x1).repeat(runs)
         lengths = (ends[1:] - ends[:-1]).astype(np.int32)
-        self._runs += [(lengths[a:b], inside[a:b]) for a, b in pairwise(firsts.tolist())]
+        self._runs += [
+            (lengths[start:end], slice(inside, inside + end - start))
+            for (start, end), inside in zip(pairwise(firsts.tolist()), first, strict=True)
+        ]
 
     def _enlarge(
         self, cells: list[FloatArray], edges: IndexArray, pixels: IndexArray, starts: IndexArray
@@ -95,13 +100,13 @@ class Crossings:
         return values
 
 
-def _turns(values: FloatArray, starts: IndexArray) -> tuple[IndexArray, BoolArray, FloatArray]:
+def _turns(values: FloatArray, starts: IndexArray) -> tuple[IndexArray, list[bool], FloatArray]:
     """Where runs begin: at every change of sign, and at ``starts``.
 
     Returns:
-        Places in ``values``; whether the values there are above zero; and the share of the way
-        from the value before at which zero lies, from 0 to 1 where it is crossed, whatever the
-        values.
+        Places in ``values``; whether values are above zero at all starts but the last; and the
+        share of the way from the value before at which zero lies, from 0 to 1 where it is crossed,
+        whatever the values.
     """
     inside = values > 0
     turns = np.empty(len(values), dtype=np.bool_)
@@ -110,7 +115,8 @@ def _turns(values: FloatArray, starts: IndexArray) -> tuple[IndexArray, BoolArra
     at = turns.nonzero()[0]
     before, after = values.take(at - 1, mode="clip"), values.take(at, mode="clip")
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        return at, inside.take(at, mode="clip"), np.fmax(before / (before - after), np.float32(0))
+        shares = np.fmax(before / (before - after), np.float32(0))
+    return at, inside[starts[:-1]].tolist(), shares
 
 
 def _groups(counts: IndexArray) -> Iterator[slice]:
