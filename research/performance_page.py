@@ -31,7 +31,8 @@ is now; they were written by `--out` to another folder, with
 `--s-320 research/checkpoints/s-320-taught.safetensors`. That machine is slower, and shared: times
 of one run differ from those of another by a third. The other tables of files, the estimate for
 phones, training and the times beside YOLO26n-seg are of version 0.1.0; CHANGELOG.md says what
-changed since in int8 files, masks and drawing.
+changed since in int8 files, masks and drawing. Made again on AVX2 alone with 0.3.0, the estimate
+for the Galaxy S20 differs by 2 % at most.
 
 - All files of a section take turns on one thread, each in a process of its own
   (`mobileyolact benchmark`); times are medians of wall time in milliseconds.
