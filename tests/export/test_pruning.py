@@ -8,9 +8,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from mobileyolact.contract import Quantization
 from mobileyolact.export.graph import Activation, Add, Conv, Graph, Layer, Pads
-from mobileyolact.export.pruning import without_constants
+from mobileyolact.export.pruning import without_constants, without_constants_int8
+from mobileyolact.export.quantized import QuantizedLayers
+from mobileyolact.quantize.engines.onnx import emulate_convolution, emulate_product
 from mobileyolact.quantize.execute import execute, stored_weights
+from mobileyolact.quantize.ptq import quantize_layers
 
 DEAD = [1, 4]
 ACTIVATIONS = [None, Activation("relu"), Activation("relu6"), Activation("leaky_relu", 0.1)]
@@ -69,6 +73,63 @@ def test_two_readers_both_keep_what_a_constant_amounts_to() -> None:
 def test_a_channel_that_varies_a_little_stays() -> None:
     before = graph(*chain(size=1e-3))
     assert without_constants(before) == before
+
+
+def quantize(network: Graph, low: float = -40.0) -> QuantizedLayers:
+    """``dw`` and ``middle`` are integer convolutions, ``out`` a product of codes."""
+    ranges = {name: (low, 40.0) for name in network.shapes} | {"in": (0.0, 6.0)}
+    return quantize_layers(network, ["dw", "middle"], ranges, Quantization("full", "ptq"))
+
+
+def compute_codes(network: Graph, quantized: QuantizedLayers) -> list[Any]:
+    """The codes of ``middle`` and the floats of ``out``, from codes of ``in`` that are drawn."""
+    layers = {layer.name: layer for layer in network.layers if isinstance(layer, Conv)}
+    codes = np.random.default_rng(4).integers(0, 128, (8, 9, 11)).astype(np.int8)
+    # The channels that are left, in the network that lacks some.
+    codes = codes if network.shapes["in"][0] == 8 else np.delete(codes, DEAD, 0)
+    found, source = [], "in"
+    for name in ("dw", "middle"):
+        kinds = quantized.tensors[source], quantized.tensors[name]
+        codes = emulate_convolution(layers[name], quantized.convs[name], *kinds, codes)
+        found, source = [codes], name
+    last = quantized.stored["out"]
+    return [*found, emulate_product(layers["out"], last, quantized.tensors[source], codes)]
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda a: a.kind if a else "linear")
+def test_codes_stay_the_same(activation: Activation | None) -> None:
+    first, dw, _ = chain(activation)
+    middle = conv("middle", "dw", (5, 8, 1, 1), activation=Activation("leaky_relu", 0.1))
+    before = graph(first, dw, middle, conv("out", "middle", (4, 5, 1, 1)))
+    quantized = quantize(before)
+    after, thinner = without_constants_int8(before, quantized)
+    leaky = activation is not None and activation.kind == "leaky_relu"
+    assert after.shapes["dw"][0] == (8 if leaky else 6)
+    assert thinner.convs["dw"].weight.shape == (after.shapes["dw"][0], 1, 3, 3)
+    assert thinner.tensors == quantized.tensors
+    for a, b in zip(compute_codes(before, quantized), compute_codes(after, thinner), strict=True):
+        assert a.min() < a.max()
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_product_of_codes_absorbs_a_constant_too() -> None:
+    before = graph(*chain())
+    quantized = quantize_layers(
+        before,
+        ["dw"],
+        {"image": (-3.0, 3.0), "in": (0.0, 6.0), "dw": (-40.0, 40.0), "out": (-9.0, 9.0)},
+        Quantization("full", "ptq"),
+    )
+    after, thinner = without_constants_int8(before, quantized)
+    outputs = []
+    for network, record in ((before, quantized), (after, thinner)):
+        layers = {layer.name: layer for layer in network.layers if isinstance(layer, Conv)}
+        codes = np.random.default_rng(4).integers(0, 128, (8, 9, 11)).astype(np.int8)
+        codes = codes if network.shapes["in"][0] == 8 else np.delete(codes, DEAD, 0)
+        kinds = record.tensors["in"], record.tensors["dw"]
+        codes = emulate_convolution(layers["dw"], record.convs["dw"], *kinds, codes)
+        outputs.append(emulate_product(layers["out"], record.stored["out"], kinds[1], codes))
+    np.testing.assert_array_equal(*outputs)
 
 
 def untouched() -> dict[str, Graph]:

@@ -24,7 +24,7 @@ from mobileyolact.export.graph import (
     Shuffle,
     Split,
 )
-from mobileyolact.export.routing import MULTIPLE, routed
+from mobileyolact.export.routing import routed
 from mobileyolact.export.trace import build_graph
 from mobileyolact.model.presets import PRESETS
 from mobileyolact.quantize.execute import execute, stored_weights
@@ -109,7 +109,7 @@ def kinds(network: Graph) -> Counter[str]:
 @pytest.mark.parametrize("units", [1, 2, 5])
 def test_a_stage_keeps_its_outputs_without_a_shuffle(half: int, units: int) -> None:
     before = graph(stage(half, units), "end", "side")
-    after = routed(before)
+    after = routed(before, 4)
     assert_same(before, after)
     found = kinds(after)
     assert found["Shuffle"] == 0
@@ -119,11 +119,12 @@ def test_a_stage_keeps_its_outputs_without_a_shuffle(half: int, units: int) -> N
     assert found["Conv"] == kinds(before)["Conv"]
 
 
-def test_channels_between_convolutions_are_multiples() -> None:
-    after = routed(graph(stage(5, 3), "end", "side"))
+@pytest.mark.parametrize("multiple", [4, 8])
+def test_channels_between_convolutions_are_multiples(multiple: int) -> None:
+    after = routed(graph(stage(5, 3), "end", "side"), multiple)
     for layer in after.layers:
         if isinstance(layer, Conv) and layer.inputs[0] not in ("image",):
-            assert after.shapes[layer.inputs[0]][0] % MULTIPLE == 0
+            assert after.shapes[layer.inputs[0]][0] % multiple == 0
     assert after.shapes["end"][0] == 5  # an output has the channels that it had
 
 
@@ -136,7 +137,7 @@ def test_what_other_layers_read_stays_in_order() -> None:
     for tail, output in ([pool], "y"), ([add], "y"), ([], "mixed"):
         layers = [a, b, joined("both", "a", "b"), shuffled, *tail, conv("c", "mixed", 12, 2)]
         before = graph(layers, output, "c")
-        after = routed(before)
+        after = routed(before, 4)
         assert kinds(after) == kinds(before)
         assert_same(before, after)
 
@@ -151,7 +152,7 @@ def test_a_convolution_read_unmoved_too_is_not_cut() -> None:
     ]
     for outputs in ("b", "c"), ("b", "a"):
         before = graph(layers[: 3 + outputs.count("c")], *outputs)
-        after = routed(before)
+        after = routed(before, 4)
         assert kinds(after) == kinds(before)
         assert_same(before, after)
 
@@ -167,7 +168,7 @@ def test_a_convolution_is_not_cut_for_one_reader_and_moved_for_another() -> None
         conv("c", "turned", 6, 4),
     ]
     before = graph(layers, "b", "c")
-    after = routed(before)
+    after = routed(before, 4)
     assert kinds(after) == kinds(before)
     assert_same(before, after)
 
@@ -184,7 +185,7 @@ def test_what_is_cut_behind_a_depthwise_convolution_stays() -> None:
         conv("d", "high", 5, 4),
     ]
     before = graph(layers, "c", "d")
-    after = routed(before)
+    after = routed(before, 4)
     assert kinds(after) == kinds(before)
     assert_same(before, after)
 
@@ -193,7 +194,7 @@ def test_a_channel_may_come_twice() -> None:
     before = graph(
         [conv("a", "image", 3, 4), joined("both", "a", "a"), conv("b", "both", 8, 4)], "b"
     )
-    after = routed(before)
+    after = routed(before, 4)
     assert kinds(after) == kinds(before)
     assert_same(before, after)
 
@@ -204,7 +205,7 @@ def test_an_unread_channel_is_not_computed() -> None:
         Split(name="cut", inputs=("a",), outputs=("low", "high")),
         conv("b", "high", 4, 4),
     ]
-    after = routed(graph(layers, "b"))
+    after = routed(graph(layers, "b"), 4)
     assert [layer.name for layer in after.layers] == ["a", "b"]
     assert after.shapes["a"][0] == 4
     assert_same(graph(layers, "b"), after)
@@ -253,7 +254,7 @@ def test_random_graphs_keep_their_outputs() -> None:
     fewer = 0
     for seed in range(300):
         before = random_graph(seed)
-        after = routed(before)
+        after = routed(before, 4)
         assert_same(before, after)
         fewer += len(after.layers) < len(before.layers)
     assert fewer > 100
@@ -276,7 +277,7 @@ def test_presets_keep_their_outputs(preset: str, make_network: Callable[..., Any
 
 def test_shufflenet_moves_less(make_network: Callable[..., Any]) -> None:
     before = build_graph(*make_network("n-320", size=224))
-    after = routed(before)
+    after = routed(before, 4)
     found, earlier = kinds(after), kinds(before)
     assert (earlier["Shuffle"], earlier["Split"], earlier["Concat"]) == (16, 13, 31)
     # Each of 16 units joins once; of the 19 convolutions behind them 3 end a stage uncut.

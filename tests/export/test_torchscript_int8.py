@@ -23,13 +23,14 @@ from mobileyolact.export.formats import INT8_EXPORTERS
 from mobileyolact.export.graph import Conv, Graph, Pads
 from mobileyolact.export.half import SMALL
 from mobileyolact.export.quantized import (
+    SLOPE_FACTOR,
     SUM_FACTORS,
     Codes,
     QuantizedConv,
     QuantizedLayers,
     quantize_kernel,
 )
-from mobileyolact.export.torchscript_int8 import SLOPE_FACTOR, write_torchscript_int8
+from mobileyolact.export.torchscript_int8 import write_torchscript_int8
 from mobileyolact.export.trace import build_graph
 from mobileyolact.quantize.execute import execute, stored_weights
 from mobileyolact.quantize.ptq import quantize_layers

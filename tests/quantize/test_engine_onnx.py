@@ -32,7 +32,13 @@ from mobileyolact.export.graph import (
 )
 from mobileyolact.export.onnx_int8 import write_onnx_int8
 from mobileyolact.export.products import find_products
-from mobileyolact.export.quantized import SUM_FACTORS, Codes, QuantizedLayers
+from mobileyolact.export.quantized import (
+    SLOPE_FACTOR,
+    SUM_FACTORS,
+    Codes,
+    QuantizedConv,
+    QuantizedLayers,
+)
 from mobileyolact.export.trace import build_graph
 from mobileyolact.model.weights import load_checkpoint
 from mobileyolact.quantize.agreement import LayerAgreement, check_agreement, compare_floats
@@ -110,6 +116,7 @@ CASES: dict[str, Sequence[Layer]] = {
     "ReLU": [conv("y", "x", 16, 16, activation=Activation("relu"))],
     "ReLU6": [conv("y", "x", 16, 16, gain=6)],
     "leaky ReLU": [conv("y", "x", 16, 16, activation=LEAKY)],
+    "leaky ReLU of many bytes": [conv("y", "x", 144, 16, activation=LEAKY)],
     "signed input": [SIGNED, conv("y", "a", 16, 16)],
     "four different pads": [conv("y", "x", 16, 16, 5, pads=Pads(0, 1, 2, 3))],
     "depthwise": [SIGNED, conv("y", "a", 16, 16, 3, groups=16)],
@@ -197,6 +204,22 @@ def test_every_layer_gives_the_codes_of_its_emulation(
 
     # A check of both against the same misunderstanding would agree too: is it the float network?
     assert (noise(graph, path, other) < 0.02) == (share == 1.0)
+
+
+@pytest.mark.parametrize("slope", [0.01, 0.1, 0.25])
+@pytest.mark.parametrize("factor", SUM_FACTORS)
+def test_a_leaky_relu_gives_the_same_codes_looked_up_or_added(factor: float, slope: float) -> None:
+    """Wherever it is added: with one rounding more or less, or on Arm."""
+    kernel = QuantizedConv(np.zeros((1, 1, 1, 1), np.int8), np.ones(1, np.float32), factor)
+    target = Codes(float(np.float32(0.013)), -90)
+    sums = np.arange(256) - kernel.sum_zero
+    values = np.float32(kernel.sum_step(target)) * sums.astype(np.float32)
+    steeper = np.float32(slope * SLOPE_FACTOR)
+    looked_up = target.nearest(np.where(values >= 0, values, steeper * values))
+    assert (looked_up.min() < 0) and (looked_up.max() > 120)
+    summed = kernel.sum_terms(target, slope), target, (sums, sums.clip(0))
+    for added in emulate_sum(*summed), emulate_sum(*summed, False), emulate_sum_on_arm(*summed):
+        np.testing.assert_array_equal(added, looked_up)
 
 
 def add_bytes(sources: Sequence[Codes], target: Codes, first: Array, second: Array) -> Array:

@@ -5,9 +5,11 @@ bytes where it knows them, and the groups are written as it wants them (seen wit
 of int8 and a bias of int32 make a QLinearConv, scalar steps a QLinearAdd; a float Clip between a
 convolution and its QuantizeLinear would leave it in float, so codes are clipped as bytes. The last
 convolutions, whose results are floats, would be computed in float; as products of matrices, with
-zero points for the kernel too, they become a QGemm.
+zero points for the kernel too, they become a QGemm. A leaky ReLU of bytes is looked up one by one;
+many bytes are sooner clipped and added.
 """
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,13 +27,23 @@ from mobileyolact.export.graph import (
     Graph,
     Layer,
     MaxPool,
+    Resize,
+    Shape,
     Shuffle,
 )
 from mobileyolact.export.onnx_small import SmallWriter
 from mobileyolact.export.products import find_products
-from mobileyolact.export.quantized import HIGH, Codes, QuantizedConv, QuantizedLayers
+from mobileyolact.export.quantized import (
+    BYTE,
+    HIGH,
+    SLOPE_FACTOR,
+    Codes,
+    QuantizedConv,
+    QuantizedLayers,
+)
 
 _LARGEST_BIAS = 2**30  # the sum it is added to needs room as well
+_MANY = 2**14  # bytes, from which on two passes that take 16 at a time beat one that takes one
 
 
 def codes_name(name: str) -> str:
@@ -53,6 +65,11 @@ def integer_bias(layer: Conv, conv: QuantizedConv, codes: Codes) -> NDArray[np.i
             "leave this layer in float"
         )
     return rounded.astype(np.int32)
+
+
+def adds_leaky(shape: Shape) -> bool:
+    """Whether a leaky ReLU of bytes of ``shape`` is written as ``QuantizedConv.sum_terms``."""
+    return math.prod(shape) >= _MANY
 
 
 class _Int8Writer(SmallWriter):
@@ -77,9 +94,13 @@ class _Int8Writer(SmallWriter):
         rows = [self.product(conv) for conv in convs]
         if isinstance(layer, Conv):
             found = self.glue("Transpose", (rows[0],), f"{target}.turned", perm=[1, 0])
-        else:
-            found = self.glue("Concat", tuple(rows), f"{target}.joined", axis=0)
-        self.reshape(found, target, (1, *self.shapes[target]))
+            self.reshape(found, target, (1, *self.shapes[target]))
+            return
+        # Shaped before they are joined: the engine would copy an output to shape it.
+        parts = tuple(f"{name}.part" for name in rows)
+        for row, part in zip(rows, parts, strict=True):
+            self.reshape(row, part, (1, -1, self.shapes[target][-1]))
+        self.glue("Concat", parts, target, axis=1)
 
     def emit_in_place(self, layer: Layer) -> None:
         """A layer that is no part of a product."""
@@ -103,8 +124,16 @@ class _Int8Writer(SmallWriter):
         for name in layer.outputs:
             if name in coded and isinstance(layer, MaxPool):
                 self.clip_and_quantize(name)
+            elif name in coded and isinstance(layer, Resize) and self.alike(layer):
+                codes = self.quantized.tensors[name]  # of means of codes, so none is too large
+                self.to_bytes(f"{name}.float", codes_name(name), codes.step, codes.zero_point)
             elif name in coded:
                 self.quantize(f"{name}.float", name, None)
+
+    def alike(self, layer: Layer) -> bool:
+        """Whether input and output of ``layer`` are codes of one step and range."""
+        first, second = (self.quantized.tensors.get(x) for x in (*layer.inputs, *layer.outputs))
+        return first == second
 
     def integer_convolution(self, layer: Conv) -> None:
         (name,) = layer.outputs
@@ -116,8 +145,17 @@ class _Int8Writer(SmallWriter):
         codes, conv = self.quantized.tensors[name], self.quantized.convs[layer.name]
         linear, step = f"{name}.linear", conv.sum_step(codes)
         self.to_bytes(f"{name}.sum", codes_name(linear), step, conv.sum_zero)
-        self.dequantize(codes_name(linear), linear, step, conv.sum_zero)
-        self.activate(linear, f"{name}.float", activation)
+        if adds_leaky(self.shapes[name]):
+            positive, bounds = f"{name}.positive", (self.byte(conv.sum_zero), self.byte(BYTE))
+            self.glue("Clip", (codes_name(linear), *bounds), codes_name(positive))
+            parts = (linear, positive), conv.sum_terms(codes, activation.slope)
+            for part, term in zip(*parts, strict=True):
+                self.dequantize(codes_name(part), part, term.step, term.zero_point)
+            self.glue("Add", (linear, positive), f"{name}.float")
+        else:
+            self.dequantize(codes_name(linear), linear, step, conv.sum_zero)
+            steeper = replace(activation, slope=activation.slope * SLOPE_FACTOR)
+            self.activate(linear, f"{name}.float", steeper)
         self.to_bytes(f"{name}.float", codes_name(name), codes.step, codes.zero_point)
 
     def product(self, layer: Conv) -> str:
@@ -172,8 +210,11 @@ class _Int8Writer(SmallWriter):
         return self.glue("DequantizeLinear", (codes, units), bias, axis=0)
 
     def quantize(self, source: str, name: str, activation: Activation | None) -> None:
-        """Float ``source`` to the codes of ``name``; bytes reach further, so they are clipped."""
+        """Float ``source`` to the codes of ``name``, clipped where bytes reach further."""
         codes = self.quantized.tensors[name]
+        if codes.fill_bytes(activation):
+            self.to_bytes(source, codes_name(name), codes.step, codes.zero_point)
+            return
         low, high = (q + codes.zero_point for q in codes.after(activation))
         self.to_bytes(source, f"{name}.bytes", codes.step, codes.zero_point)
         bounds = self.byte(low), self.byte(high)

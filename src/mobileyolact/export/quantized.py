@@ -1,7 +1,8 @@
 """What int8 adds to a graph: which tensors are codes and at which step, and integer kernels.
 
-One record for all engines. A code q stands for the value step * q. Codes lie within -127..127,
-which is ncnn's range; ONNX Runtime and PyTorch hold them as unsigned bytes, q + zero_point.
+One record for all engines. A code q stands for the value step * q. Codes lie within -128..127, in
+ncnn, which has no -128, within -127..127; ONNX Runtime and PyTorch hold them as unsigned bytes,
+q + zero_point.
 """
 
 from collections.abc import Mapping
@@ -23,11 +24,15 @@ from mobileyolact.export.graph import (
     Split,
 )
 
-HIGH = 127
+LOW, HIGH = -128, 127
+BYTE = HIGH - LOW  # the greatest
 
 # With factors that are a little greater than such round numbers, no byte of a sum lies exactly
 # between two codes, where one engine would round up and another down.
 SUM_FACTORS = (1.0, *(factor * (1 + 2**-13) for factor in (1.25, 1.5, 1.75, 2.0, 2.5, 3.0)))
+# Likewise the slope of a leaky ReLU: 0.1 would put codes -5, -15, .. exactly between two others,
+# where PyTorch rounds the end of a tensor otherwise than its middle, and Arm otherwise than x86.
+SLOPE_FACTOR = 1 + 2**-13
 
 _PAIR = 2**15 - 1  # the sum of two products that AVX2 keeps in 16 bits before it adds further
 
@@ -67,6 +72,10 @@ class Codes:
         six = self.nearest(np.array(6, np.float32))
         return 0, int(six) if activation.kind == "relu6" else HIGH
 
+    def fill_bytes(self, activation: Activation | None = None) -> bool:
+        """Whether every byte is a code that may follow ``activation``, so that none is cut off."""
+        return self.after(activation) == (LOW, HIGH)
+
     def nearest(self, values: NDArray[np.float32]) -> NDArray[np.int8]:
         """The codes of float32 ``values`` of any shape, half to even, clipped to the range."""
         scaled = np.rint(values / np.float32(self.step))
@@ -88,11 +97,20 @@ class QuantizedConv:
     @property
     def sum_zero(self) -> int:
         """The byte of 0 in the sum: up to code 127 comes out, the rest is for what lies below 0."""
-        return 255 - int(HIGH // self.sum_factor)
+        return BYTE - int(HIGH // self.sum_factor)
 
     def sum_step(self, output: Codes) -> float:
         """What a byte of the sum is worth, a float32 number; ``output`` is behind the ReLU."""
         return float(np.float32(output.step * self.sum_factor))
+
+    def sum_terms(self, output: Codes, slope: float) -> tuple[Codes, Codes]:
+        """A leaky ReLU as a sum of two tensors of bytes of the sum.
+
+        ``slope`` times all of them, and the rest times those of 0 and above.
+        """
+        step, part = self.sum_step(output), slope * SLOPE_FACTOR
+        first, second = (float(np.float32(step * x)) for x in (part, 1 - part))
+        return Codes(first, -self.sum_zero), Codes(second, -self.sum_zero)
 
     @property
     def values(self) -> NDArray[np.float32]:

@@ -23,9 +23,6 @@ from mobileyolact.export.channels import (
 )
 from mobileyolact.export.graph import Concat, Conv, Graph, Layer, Split
 
-# Engines compute faster on such a number of channels: ONNX Runtime in blocks, ncnn packed.
-MULTIPLE = 4
-
 Order = Sequence[Channel | None]  # None is a channel of zeros
 
 
@@ -38,20 +35,21 @@ class _Part:
     readers: frozenset[str]  # the tensors that it is joined into
 
 
-def routed(graph: Graph) -> Graph:
+def routed(graph: Graph, multiple: int) -> Graph:
     """``graph`` with fewer layers that do no more than move channels, and smaller ones.
 
-    Between convolutions, numbers of channels are filled up to a multiple of ``MULTIPLE`` with
-    zeros. Outputs are the same but for the order of sums. Convolutions keep their names.
+    Between convolutions, numbers of channels are filled up to a ``multiple`` with zeros, since
+    engines compute so many at a time. Outputs are the same but for the order of sums.
+    Convolutions keep their names.
     """
-    return _Router(graph).route()
+    return _Router(graph, multiple).route()
 
 
 class _Router:
     """``joined`` are the movers' tensors that are joined of ``parts`` instead of moved."""
 
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
+    def __init__(self, graph: Graph, multiple: int) -> None:
+        self.graph, self.multiple = graph, multiple
         self.channels = trace_channels(graph)
         self.orderless = orderless_tensors(graph)
         self.readers = readers_of(graph)
@@ -141,7 +139,7 @@ class _Router:
             # The zeros that it lacks come from the convolution that is computed last.
             last = max((o for o, _ in self.channels[name]), key=list(self.graph.shapes).index)
             if (name,) in groups[last]:
-                groups[last][(name,)] += _zeros(len(self.channels[name]))
+                groups[last][(name,)] += self.zeros(len(self.channels[name]))
         return {
             origin: [
                 _Part(origin if len(of) == 1 else f"{origin}.part{i}", order, frozenset(names))
@@ -177,7 +175,8 @@ class _Router:
                 layer = replace(layer, weight=_take(layer.weight, places, 1))
         parts = self.parts.get(output)
         if parts is None:
-            zeros = _zeros(len(layer.bias)) if is_dense(layer) and self.can_grow(output) else []
+            grows = is_dense(layer) and self.can_grow(output)
+            zeros = self.zeros(len(layer.bias)) if grows else []
             if not zeros:
                 self.layers.append(layer)
                 return
@@ -191,14 +190,14 @@ class _Router:
                 Split(name=f"{output}.split", inputs=(output,), outputs=names, sizes=sizes)
             )
 
+    def zeros(self, count: int) -> list[None]:
+        """What ``count`` channels lack."""
+        return [None] * (-count % self.multiple)
+
     def can_grow(self, name: str) -> bool:
         """Whether zeros may follow the channels of ``name``, which is not cut."""
         unmoved = not any(is_mover(x, self.graph.shapes) for x in self.readers[name])
         return unmoved and name in self.orderless
-
-
-def _zeros(count: int) -> list[None]:
-    return [None] * (-count % MULTIPLE)
 
 
 def _rows(layer: Conv, places: Sequence[int | None]) -> Conv:

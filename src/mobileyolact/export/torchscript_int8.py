@@ -25,14 +25,15 @@ from mobileyolact.export.graph import (
     Shape,
     Split,
 )
-from mobileyolact.export.quantized import Codes, QuantizedConv, QuantizedLayers
+from mobileyolact.export.quantized import (
+    SLOPE_FACTOR,
+    Codes,
+    QuantizedConv,
+    QuantizedLayers,
+)
 from mobileyolact.export.torch_layers import compute
 from mobileyolact.export.torchscript import FloatConvolution, GraphNetwork, write_traced
 from mobileyolact.runtime.backends.torchscript import int8_engine, quantized_engine
-
-# Steps of 0.1 put codes -5, -15, .. exactly between two others, where PyTorch rounds the end of a
-# tensor otherwise than its middle. A slope that is greater by this factor keeps clear of that.
-SLOPE_FACTOR = 1 + 2**-14
 
 
 def variables(graph: Graph) -> dict[str, str]:
@@ -154,6 +155,8 @@ def _clip(x: Tensor, codes: Codes, activation: Activation | None = None) -> Tens
 
     Bytes reach further than codes; only within these no engine's integer sum can saturate.
     """
+    if codes.fill_bytes(activation):
+        return x
     low, high = codes.after(activation)
     # QNNPACK's clamp does not see that channels come last; in this view they do for everybody.
     rows = x.permute(0, 2, 3, 1)

@@ -10,7 +10,7 @@ from mobileyolact.contract import ClassInfo, ModelContract, output_infos
 from mobileyolact.model.backbones import BACKBONES
 from mobileyolact.model.base import MobileYolact, Outputs
 from mobileyolact.model.head import Head
-from mobileyolact.model.layers import initialise
+from mobileyolact.model.layers import initialise, with_relu
 from mobileyolact.model.neck import GhostPAN
 from mobileyolact.model.presets import Preset
 from mobileyolact.model.prototypes import SimplifiedPrototypes
@@ -46,6 +46,8 @@ class GhostYolact(MobileYolact):
         self.prototypes = SimplifiedPrototypes(
             preset.neck_channels, c2, preset.prototype_channels, preset.prototypes
         )
+        if preset.activation == "relu":
+            with_relu(self)
 
     def reset_outputs(self, generator: torch.Generator) -> None:
         self.head.reset_outputs(generator)

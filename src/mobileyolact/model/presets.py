@@ -41,6 +41,7 @@ class Preset:
     separable: bool = True
     prototype_branch: Literal["simplified", "full"] = "simplified"
     position_coefficients: int = POSITION_TERMS
+    activation: Literal["leaky_relu", "relu"] = "leaky_relu"
 
     @property
     def box_values(self) -> int:
@@ -117,6 +118,9 @@ class Variant:
 
 
 VARIANTS = {
+    "relu": Variant(
+        ("n",), "ReLU instead of LeakyReLU, for faster integers", {"activation": "relu"}
+    ),
     "dense": Variant(("paper",), "dense 3x3 convolutions in neck, head and prototypes", _DENSE),
     "full-prototypes": Variant(("paper",), "the prototype branch as YOLACT has it", _FULL),
     "symmetric": Variant(

@@ -156,7 +156,7 @@ def quantize_artefacts(
             progress(f"write and check {exporter.name}", done, len(exporters))
             left_out = {*kept, *kept_float(model.graph, exporter.name, depthwise)}
             record = record_of(model.graph, seen, summary, left_out)
-            graph, record = faster_int8(model.graph, record)
+            graph, record = faster_int8(model.graph, record, exporter.name)
             files = exporter.files(folder, model.stem)
             exporter.write(graph, record, contract, files[0])
             facts = {

@@ -10,6 +10,7 @@ from mobileyolact.export.graph import Conv, Graph
 from mobileyolact.export.half import stored
 from mobileyolact.export.quantized import (
     HIGH,
+    LOW,
     Codes,
     QuantizedConv,
     QuantizedLayers,
@@ -70,6 +71,11 @@ def _stored_kernels(
 
 
 def codes_for(low: float, high: float) -> Codes:
-    """Codes for values from ``low`` (0 or less) to ``high`` (0 or more), 0 being code 0."""
+    """Codes for values from ``low`` (0 or less) to ``high`` (0 or more), 0 being code 0.
+
+    Codes that reach as far below 0 as above it are all that bytes can be, one more than needed:
+    then bytes are cut off where codes are.
+    """
     step = np.float32(max(high, -low) / HIGH) or np.float32(1)
-    return Codes(float(step), max(-HIGH, int(np.floor(low / step))))
+    least = int(np.floor(low / step))
+    return Codes(float(step), least if least > -HIGH else LOW)

@@ -20,12 +20,15 @@ from onnx import TensorProto, helper
 from mobileyolact.errors import ModelError
 from mobileyolact.export.graph import INPUT_NAME, Add, Conv, Graph, Layer
 from mobileyolact.export.onnx_int8 import (
+    adds_leaky,
     codes_name,
     integer_bias,
 )
 from mobileyolact.export.products import find_products
 from mobileyolact.export.quantized import (
+    BYTE,
     HIGH,
+    SLOPE_FACTOR,
     Codes,
     QuantizedConv,
     QuantizedLayers,
@@ -59,8 +62,12 @@ def emulate_convolution(
     scaled = np.rint(sums.astype(np.float32) * factors[:, None, None])
     if layer.activation is None or not leaky:
         return scaled.clip(*target.after(layer.activation)).astype(np.int8)
-    values = step * scaled.clip(-conv.sum_zero, 255 - conv.sum_zero)
-    slope = np.float32(layer.activation.slope)
+    linear = scaled.clip(-conv.sum_zero, BYTE - conv.sum_zero)
+    if adds_leaky(linear.shape):
+        # No sum lies in the middle between two codes, so it is the same wherever it is computed.
+        terms = conv.sum_terms(target, layer.activation.slope)
+        return emulate_sum(terms, target, (linear, linear.clip(0)))
+    values, slope = step * linear, np.float32(layer.activation.slope * SLOPE_FACTOR)
     return target.nearest(np.where(values >= 0, values, slope * values))
 
 

@@ -17,12 +17,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mobileyolact.export.graph import INPUT_NAME, Add, Conv, Graph, Layer
-from mobileyolact.export.quantized import HIGH, Codes, QuantizedConv, QuantizedLayers
-from mobileyolact.export.torch_layers import activate, compute, convolve
-from mobileyolact.export.torchscript_int8 import (
+from mobileyolact.export.quantized import (
+    BYTE,
+    HIGH,
     SLOPE_FACTOR,
-    variables,
+    Codes,
+    QuantizedConv,
+    QuantizedLayers,
 )
+from mobileyolact.export.torch_layers import activate, compute, convolve
+from mobileyolact.export.torchscript_int8 import variables
 from mobileyolact.quantize.agreement import Allowed, LayerAgreement, compare_codes
 from mobileyolact.quantize.emulate import accumulate, float_kernel
 from mobileyolact.quantize.engines import register
@@ -176,7 +180,7 @@ def _integer(
 
     def finish(linear: NDArray[np.floating[Any]]) -> Int8:
         if slope is not None:
-            linear = linear.clip(-zero, 255 - zero) * conv.sum_factor
+            linear = linear.clip(-zero, BYTE - zero) * conv.sum_factor
             linear = np.rint(np.where(linear < 0, linear * slope, linear))
         return linear.clip(*bounds).astype(np.int8)
 
