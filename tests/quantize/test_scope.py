@@ -1,5 +1,7 @@
 """Which convolutions become integer ones."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -52,6 +54,13 @@ GRAPH = Graph(
 
 # Of depthwise ones that reads the stem alone is left out, what is behind a pool is not.
 BACKBONE = {"backbone.wide", "backbone.left", "backbone.right", "backbone.deep"}
+
+
+def test_prototypes_are_integers_though_they_are_an_output() -> None:
+    out = replace(conv("prototypes.out", "neck.far"), outputs=("prototypes",))
+    graph = replace(GRAPH, layers=(*GRAPH.layers, out), outputs=(*GRAPH.outputs, "prototypes"))
+    assert choose_convs(graph, "full") == choose_convs(GRAPH, "full") | {"prototypes.out"}
+    assert choose_convs(graph, "backbone") == choose_convs(GRAPH, "backbone")
 
 
 def test_full_leaves_out_what_is_near_the_picture_and_what_writes_outputs() -> None:

@@ -10,6 +10,7 @@ many bytes are sooner clipped and added.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,7 @@ class _Int8Writer(SmallWriter):
         convs = self.products.results.get(layer.name)
         if convs is None:
             self.emit_in_place(layer)
+            self.as_floats(name for name in layer.outputs if name in self.graph.outputs)
             return
         (target,) = layer.outputs
         rows = [self.product(conv) for conv in convs]
@@ -110,11 +112,7 @@ class _Int8Writer(SmallWriter):
             )
             super().emit(replace(layer, inputs=inputs, outputs=outputs))
             return
-        for name in layer.inputs:
-            if name in self.quantized.tensors and name not in self.dequantized:
-                self.dequantized.add(name)
-                codes = self.quantized.tensors[name]
-                self.dequantize(codes_name(name), name, codes.step, codes.zero_point)
+        self.as_floats(layer.inputs)
         if isinstance(layer, Conv) and layer.name in self.quantized.convs:
             self.integer_convolution(layer)
             return
@@ -129,6 +127,14 @@ class _Int8Writer(SmallWriter):
                 self.to_bytes(f"{name}.float", codes_name(name), codes.step, codes.zero_point)
             elif name in coded:
                 self.quantize(f"{name}.float", name, None)
+
+    def as_floats(self, names: Iterable[str]) -> None:
+        """Those of ``names`` that are codes as floats too, once."""
+        for name in names:
+            codes = self.quantized.tensors.get(name)
+            if codes is not None and name not in self.dequantized:
+                self.dequantized.add(name)
+                self.dequantize(codes_name(name), name, codes.step, codes.zero_point)
 
     def alike(self, layer: Layer) -> bool:
         """Whether input and output of ``layer`` are codes of one step and range."""

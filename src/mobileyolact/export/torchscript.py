@@ -70,7 +70,11 @@ class GraphNetwork(nn.Module):
         for index, layer in enumerate(self.layers):
             outputs = self.outputs_of(index, layer, [tensors[name] for name in layer.inputs])
             tensors.update(zip(layer.outputs, outputs, strict=True))
-        return tuple(tensors[name].contiguous() for name in self.outputs)
+        return tuple(self.output(tensors[name]) for name in self.outputs)
+
+    def output(self, x: Tensor) -> Tensor:
+        """A tensor as it is given back."""
+        return x.contiguous()
 
     def outputs_of(self, index: int, layer: Layer, inputs: list[Tensor]) -> tuple[Tensor, ...]:
         """The outputs of ``layer``, which is the one at ``index``."""

@@ -125,6 +125,9 @@ class _Int8Network(GraphNetwork):
             traced.setDebugName(self.variables[name])
         return outputs
 
+    def output(self, x: Tensor) -> Tensor:
+        return super().output(x.dequantize() if x.is_quantized else x)
+
     def between(self, index: int, layer: Layer, inputs: list[Tensor]) -> tuple[Tensor, ...]:
         """The outputs of a layer that is no integer convolution."""
         targets = [self.quantized.tensors.get(name) for name in layer.outputs]

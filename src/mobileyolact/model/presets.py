@@ -21,7 +21,8 @@ class Preset:
     a level. For these alone, ``separable`` says that 3x3 convolutions are depthwise separable,
     and ``prototype_branch`` whether the prototypes have one of them before the upsampling, of
     ``prototype_channels``, or YOLACT's three, of ``neck_channels``. Of ``position_coefficients``
-    see ``runtime.position``.
+    see ``runtime.position``. ``activation`` is that of a ShuffleNetV2, and of neck, head and
+    prototypes without anchors.
     """
 
     name: str
@@ -118,9 +119,7 @@ class Variant:
 
 
 VARIANTS = {
-    "relu": Variant(
-        ("n",), "ReLU instead of LeakyReLU, for faster integers", {"activation": "relu"}
-    ),
+    "relu": Variant(("n",), "ReLU instead of LeakyReLU: faster in int8", {"activation": "relu"}),
     "dense": Variant(("paper",), "dense 3x3 convolutions in neck, head and prototypes", _DENSE),
     "full-prototypes": Variant(("paper",), "the prototype branch as YOLACT has it", _FULL),
     "symmetric": Variant(
@@ -146,10 +145,10 @@ def get_preset(name: str) -> Preset:
     known = [variant for variant, what in VARIANTS.items() if family in what.families]
     for variant in variants:
         if variant not in known:
-            choice = (
-                f"{nearest(variant, known)} of {', '.join(known)}" if known else "; it has none"
+            raise OptionError(
+                f"preset {base} has no variant '{variant}'{nearest(variant, known)} of "
+                f"{', '.join(known)}"
             )
-            raise OptionError(f"preset {base} has no variant '{variant}'{choice}")
     # One network, one name, in whatever order the variants were given.
     chosen = [variant for variant in known if variant in variants]
     preset = replace(PRESETS[base], name="+".join([base, *chosen]))

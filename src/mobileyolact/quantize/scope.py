@@ -3,11 +3,14 @@
 from collections.abc import Collection
 from typing import Literal
 
+from mobileyolact.contract import OUTPUT_NAMES
 from mobileyolact.errors import OptionError, nearest
 from mobileyolact.export.channels import is_depthwise
 from mobileyolact.export.graph import INPUT_NAME, Conv, Graph, MaxPool
 
 Scope = Literal["full", "backbone"]
+
+PROTOTYPES = OUTPUT_NAMES[3]
 
 
 def choose_convs(graph: Graph, scope: Scope, keep_float: Collection[str] = ()) -> frozenset[str]:
@@ -15,7 +18,8 @@ def choose_convs(graph: Graph, scope: Scope, keep_float: Collection[str] = ()) -
 
     The first convolution, which reads the picture, depthwise ones that read what it writes, and the
     last ones, which write the outputs, stay float in either scope: they are few operations, and
-    what they lose nothing gives back.
+    what they lose nothing gives back. But prototypes are many numbers, of which bytes are enough:
+    masks are sums of all of them.
 
     Args:
         graph: the layers.
@@ -71,8 +75,8 @@ def _near_the_picture(graph: Graph) -> set[str]:
 
 
 def _reaching_outputs(graph: Graph) -> set[str]:
-    """Convolutions with no other one between them and an output."""
-    reaching, found = set(graph.outputs), set[str]()
+    """Convolutions with no other one between them and an output that is not prototypes."""
+    reaching, found = set(graph.outputs) - {PROTOTYPES}, set[str]()
     for layer in reversed(graph.layers):
         if reaching.isdisjoint(layer.outputs):
             continue
