@@ -66,9 +66,13 @@ convolutions that `quantize coco --size 320 --qat --data LABELS` gives. The netw
 0.58, 0.40, 0.59 and 0.41. After calibration alone, without `--qat`, three convolutions more stay
 float since, and the network takes 0.05 more.
 
-On AVX2 alone, on 2026-11-27 and with 0.3.0, YOLO26n-seg takes 52.5 and 52.6 ms at 416, `coco` 0.61
-and 0.62 of that from pixels to ten masks, `coco-int8` 0.56 twice; at 320 it takes 31.1 ms, `coco`
-exported for 320 0.64. The networks alone are at 0.56, 0.50 and 0.57.
+On AVX2 alone, on 2026-11-27 and with 0.3.0, YOLO26n-seg takes 51.4 to 52.7 ms at 416, `coco` 0.61
+and 0.62 of that from pixels to ten masks; at 320 it takes 31.1 and 31.5 ms, `coco` exported for 320
+0.64. `coco-int8` took 0.55 and 0.56 before its file was written as now, and 0.50 twice without
+prototypes as bytes, which save another 0.01. As it is, it was measured only while the machine was
+disturbed, YOLO26n-seg at 57 to 64 ms: in 17 runs the medians are at 0.52 to 0.61 of it, 0.58 in the
+middle, the shortest times at 0.47 to 0.52, 0.495 in the middle. At 320 it takes 0.54 in int8, before
+the last three of the changes below.
 
 What to know of such figures:
 
