@@ -71,8 +71,8 @@ and 0.62 of that from pixels to ten masks; at 320 it takes 31.1 and 31.5 ms, `co
 0.64. `coco-int8` took 0.55 and 0.56 before its file was written as now, and 0.50 twice without
 prototypes as bytes, which save another 0.01. As it is, it was measured only while the machine was
 disturbed, YOLO26n-seg at 57 to 64 ms: in 17 runs the medians are at 0.52 to 0.61 of it, 0.58 in the
-middle, the shortest times at 0.47 to 0.52, 0.495 in the middle. At 320 it takes 0.54 in int8, before
-the last three of the changes below.
+middle, the shortest times at 0.47 to 0.52, 0.495 in the middle. At 320 it takes 0.54 in int8,
+before the last three of the changes below.
 
 What to know of such figures:
 
