@@ -3,8 +3,8 @@
     python research/embed.py CHECKPOINT --val NAME=LABELS ... --pictures DIR
     python research/embed.py NAME.int8.onnx
 
-The second embeds what `mobileyolact quantize coco` wrote as `coco-int8`, with the figures of the
-`.measured.json` beside it.
+The second embeds what `mobileyolact quantize` wrote of `research/checkpoints/coco-pruned` as
+`coco-int8`, with the figures of the `.measured.json` beside it.
 
 Every mask is cut at a threshold of its own. What the model reaches on every VAL goes into its
 contract as provenance, and is printed as JSON.
@@ -13,7 +13,6 @@ contract as provenance, and is printed as JSON.
 import argparse
 import dataclasses
 import json
-from contextlib import closing
 from pathlib import Path
 
 import onnx
@@ -27,12 +26,12 @@ from mobileyolact.files import write_beside
 from mobileyolact.labels.formats import read_labels
 from mobileyolact.model.backend import TorchBackend
 from mobileyolact.model.network import MobileYolact
-from mobileyolact.model.weights import load_checkpoint, save_checkpoint
-from mobileyolact.runtime.backends import open_backend
+from mobileyolact.model.weights import load_checkpoint, read_checkpoint, save_checkpoint
 
 # What is shown by default: on the calibration pictures four of five boxes above it are right
 # (precision 0.82, recall 0.31; at 0.35, the best F1, they are 0.64 and 0.42).
 SCORE_THRESHOLD = 0.45
+PRUNED = Path(__file__).parent / "checkpoints" / "coco-pruned.safetensors"
 DATA_LICENCES = "see WEIGHTS.md: COCO annotations CC BY 4.0, pictures under their own terms"
 
 
@@ -65,21 +64,22 @@ def main() -> None:
 
 
 def embed_int8(source: Path) -> None:
-    """Where it comes from is what `coco` says; what it reaches is what was measured on it."""
+    """Where it comes from is what its checkpoint says; what it reaches was measured on it."""
     model = onnx.load(source)
     contract = ModelContract.from_json(
         {entry.key: entry.value for entry in model.metadata_props}[CONTRACT_KEY]
     )
-    float_model, int8_model = zoo.list_models()
-    with closing(open_backend(float_model.path("onnx"))) as backend:
-        provenance = dict(backend.contract.provenance)
-    del provenance["reached"]
+    whole, pruned = (
+        read_checkpoint(path)[1].provenance
+        for path in (zoo.list_models()[0].path("safetensors"), PRUNED)
+    )
+    licences = {name: whole[name] for name in ("licence", "data_licences")}
     measured = json.loads(source.with_suffix(".onnx.measured.json").read_text("utf-8"))
     figures = {name: round(measured["mask"][name]["quantized"], 4) for name in ("AP", "AP50")}
     reached = {"val": {"images": measured["mask"]["images"], "mask": figures}}
-    contract = dataclasses.replace(contract, provenance={**provenance, "reached": reached})
+    contract = dataclasses.replace(contract, provenance={**pruned, **licences, "reached": reached})
     onnx.helper.set_model_props(model, {CONTRACT_KEY: contract.to_json()})
-    target = int8_model.path("onnx")
+    target = zoo.list_models()[1].path("onnx")
     target.parent.mkdir(exist_ok=True)
     with write_beside(target) as beside:
         beside.write_bytes(model.SerializeToString(deterministic=True))

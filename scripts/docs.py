@@ -20,7 +20,7 @@ PACKAGE = ROOT / "src" / "mobileyolact"
 SUMMARIES = {
     "assets": "The embedded models, one folder a name: ONNX, ncnn, checkpoint",
     "coco": "The model of that name, see WEIGHTS.md",
-    "coco-int8": "The same in int8, for ONNX Runtime alone",
+    "coco-int8": "The same pruned and in int8, for ONNX Runtime alone",
     "imagenet": "The backbone that --init imagenet starts from, as int8",
 }
 BEGIN, END = "<!-- tree: make docs -->\n", "<!-- end of tree -->\n"

@@ -59,7 +59,7 @@ class ZooModel:
 
 _MODELS = (
     ZooModel("coco", "n-416", "80 COCO classes, ShuffleNetV2-1.0x at 416 x 416"),
-    ZooModel("coco-int8", "n-416", "the same in int8: smaller, mostly faster", ("onnx",)),
+    ZooModel("coco-int8", "n-416", "pruned and in int8: smaller, mostly faster", ("onnx",)),
 )
 
 

@@ -21,6 +21,7 @@ from mobileyolact.export.graph import Conv, ResizeTo
 from mobileyolact.export.trace import build_graph, fold, trace
 from mobileyolact.model.layers import ConvNorm, leaky_relu
 from mobileyolact.model.presets import PRESETS
+from mobileyolact.quantize.execute import execute, stored_weights
 
 
 def test_folding_costs_no_accuracy() -> None:
@@ -40,6 +41,35 @@ def test_folding_costs_no_accuracy() -> None:
         )
     # Only the rounding of weight and bias to float32 is left.
     assert float((folded - exact).abs().max() / exact.abs().max()) < 2e-7
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(5, 1), (5, 2), (7, 2)])
+def test_empty_rings_of_kernels_are_left_out(kernel: int, stride: int) -> None:
+    layer = ConvNorm(3, 3, kernel, stride, groups=3).eval()
+    side = kernel // 2 - 1
+    with torch.no_grad():
+        middle = layer.conv.weight[..., side:-side, side:-side].clone()
+        layer.conv.weight.zero_()[..., side:-side, side:-side] = middle
+    graph = trace(layers := Applied(layer), (3, 9, 10), ("y",))
+    (found,) = graph.layers
+    assert isinstance(found, Conv)
+    assert found.weight.shape[2:] == (3, 3)
+    x = torch.randn(1, 3, 9, 10, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        (expected,) = layers(x)
+        (given,) = execute(graph, x, stored_weights(graph))
+    assert graph.shapes["y"] == expected.shape[1:]
+    assert torch.allclose(given, expected, rtol=0, atol=1e-6)
+
+
+def test_what_is_not_padded_keeps_its_empty_rings() -> None:
+    conv = nn.Conv2d(3, 3, 5)
+    with torch.no_grad():
+        conv.weight[..., [0, 4], :] = 0
+        conv.weight[..., [0, 4]] = 0
+    (found,) = trace(Applied(conv), (3, 9, 9), ("y",)).layers
+    assert isinstance(found, Conv)
+    assert found.weight.shape[2:] == (5, 5)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -78,11 +78,18 @@ def test_kernels_are_rounded_as_in_the_record(limit: int) -> None:
     assert torch.equal(gradient, torch.ones_like(weight))
 
 
+@pytest.mark.parametrize("pruned", [False, True])
 @pytest.mark.parametrize("preset", PRESETS)
 def test_without_int8_it_is_the_network_in_evaluation(
-    preset: str, make_network: Callable[..., Any]
+    preset: str, pruned: bool, make_network: Callable[..., Any]
 ) -> None:
     network, contract = make_network(preset, size=96)
+    if pruned:
+        with torch.no_grad():
+            for module in network.modules():
+                if isinstance(module, torch.nn.Conv2d) and module.kernel_size[0] > 1:
+                    module.weight[..., [0, -1], :] = 0
+                    module.weight[..., [0, -1]] = 0
     image = images(contract)
     with torch.inference_mode():
         expected = network(image)

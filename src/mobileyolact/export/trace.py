@@ -34,6 +34,7 @@ from mobileyolact.export.graph import (
     infer,
 )
 from mobileyolact.model import layers
+from mobileyolact.model.kernels import empty_rings, without_rings
 from mobileyolact.model.layers import ConvNorm, SharedConvNorm
 
 Folded = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -90,7 +91,8 @@ def trace_origins(
 def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d | None = None) -> Folded:
     """Weight and bias of the one convolution that equals ``norm(conv(x))`` in evaluation.
 
-    Computed in float64 and rounded once, so that folding costs no accuracy.
+    Computed in float64 and rounded once, so that folding costs no accuracy. Without the rings of
+    the kernel that are empty: the padding is smaller by as many cells.
     """
     weight = _array(conv.weight)
     bias = np.zeros(len(weight)) if conv.bias is None else _array(conv.bias)
@@ -98,6 +100,8 @@ def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d | None = None) -> Folded:
         factor = _array(norm.weight) / np.sqrt(_array(norm.running_var) + norm.eps)
         weight = weight * factor[:, None, None, None]
         bias = _array(norm.bias) + (bias - _array(norm.running_mean)) * factor
+    if not isinstance(conv.padding, str):
+        weight = without_rings(weight, min(empty_rings(weight), *conv.padding))
     return weight.astype(np.float32, order="C"), bias.astype(np.float32)
 
 
@@ -222,15 +226,16 @@ class _Walk:
             or isinstance(padding, str)
         ):
             raise ModelError(f"the exporters do not know {conv} at '{path}'")
-        vertical, horizontal = padding
-        pads = Pads(horizontal, horizontal, vertical, vertical)
-        if same:
-            height, width = self.shapes[source][1:]
-            pads = Pads(width % 2, 1, height % 2, 1)
         # Folded once: a writer can then store once what several levels share.
         if origin not in self.folded:
             self.folded[origin] = fold(conv, origin.norm)
         weight, bias = self.folded[origin]
+        rings = (conv.kernel_size[0] - weight.shape[2]) // 2
+        vertical, horizontal = (side - rings for side in padding)
+        pads = Pads(horizontal, horizontal, vertical, vertical)
+        if same:
+            height, width = self.shapes[source][1:]
+            pads = Pads(width % 2, 1, height % 2, 1)
         name = self.emit(
             Conv,
             path,

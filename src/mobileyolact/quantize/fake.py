@@ -14,6 +14,7 @@ from mobileyolact.errors import ModelError
 from mobileyolact.export.graph import Conv
 from mobileyolact.export.quantized import HIGH, Codes, QuantizedLayers
 from mobileyolact.export.trace import Origin, trace_origins
+from mobileyolact.model.kernels import without_rings
 from mobileyolact.model.network import MobileYolact, Outputs
 from mobileyolact.quantize.execute import execute
 
@@ -88,6 +89,7 @@ class FakeQuantized(nn.Module):
 
     def _weights(self, layer: Conv) -> tuple[Tensor, Tensor]:
         weight, bias = fold_live(self.origins[layer.name])
+        weight = without_rings(weight, (weight.shape[2] - layer.weight.shape[2]) // 2)
         limit = self.limits.get(layer.name)
         return weight if limit is None else fake_kernel(weight, limit), bias
 

@@ -37,6 +37,7 @@ from mobileyolact.train.parameters import parameter_groups, set_mode, set_traina
 from mobileyolact.train.prefetch import BatchSource, prefetch
 from mobileyolact.train.processes import mean_over_processes
 from mobileyolact.train.progress import TrainingProgress
+from mobileyolact.train.pruned import keep_pruned
 from mobileyolact.train.schedule import rate_factor
 
 STATE_NAME = "last.safetensors"
@@ -135,6 +136,7 @@ class _Trainer:
         self.state = TrainingState(0, None, config, run)
         network.to(self.accelerator.device, memory_format=torch.channels_last)
         set_trainable(network, config.freeze)
+        keep_pruned(network)
         set_mode(network, config, started)
         self.ema = Ema(network, config.ema_decay)
         self.optimizer = torch.optim.AdamW(parameter_groups(network, config, started))
