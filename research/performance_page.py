@@ -62,18 +62,21 @@ Measured so on 2026-11-26, on the machine of the sections below, which are a lit
 up to 0.4 ms more around the network: YOLO26n-seg, exported by its own package with random weights,
 takes 41.4 to 41.8 ms at 416 and 25.1 ms at 320. From pixels to ten masks `coco` takes 26.8 and 27.1
 ms in two runs, 0.65 of that, and `coco-int8` 19.2 and 19.4 ms, 0.46 and 0.47; at 320 `coco` took
-17.3 ms, 0.69, measured before, and in int8 12.4 and 12.5 ms, 0.49 and 0.50, with the integer
-convolutions that `quantize coco --size 320 --qat --data LABELS` gives. The networks alone are at
+17.3 ms, 0.69, measured before, and in int8 12.4 and 12.5 ms, 0.49 and 0.50, with as many
+integer convolutions as after `--qat`. The networks alone are at
 0.58, 0.40, 0.59 and 0.41. After calibration alone, without `--qat`, three convolutions more stay
 float since, and the network takes 0.05 more.
 
-On AVX2 alone, on 2026-11-27 and with 0.3.0, YOLO26n-seg takes 51.4 to 52.7 ms at 416, `coco` 0.61
-and 0.62 of that from pixels to ten masks; at 320 it takes 31.1 and 31.5 ms, `coco` exported for 320
-0.64. `coco-int8` took 0.55 and 0.56 before its file was written as now, and 0.50 twice without
-prototypes as bytes, which save another 0.01. As it is, it was measured only while the machine was
-disturbed, YOLO26n-seg at 57 to 64 ms: in 17 runs the medians are at 0.52 to 0.61 of it, 0.58 in the
-middle, the shortest times at 0.47 to 0.52, 0.495 in the middle. At 320 it takes 0.54 in int8,
-before the last three of the changes below.
+On AVX2 alone, on 2026-11-27 and with 0.3.0, YOLO26n-seg takes 51.4 to 54.4 ms at 416. From pixels
+to ten masks `coco` takes 0.61 and 0.62 of that, `coco-int8` 0.46 and 0.44 in two runs with the
+machine at rest, and 0.52 in one in which it was disturbed (YOLO26n-seg at 61.7 ms); by the shortest
+times 0.45, 0.44 and 0.45. Before it was pruned it took 0.50 at rest.
+
+At 320 the machine was disturbed whenever this was measured (YOLO26n-seg at 35.5 to 38.3 ms instead of
+31): `quantize research/checkpoints/coco-pruned.safetensors --size 320 --calibration PICTURES` gives
+a file with medians of 0.53 to 0.59 in nine runs, 0.49 to 0.51 by the shortest times. One with as many
+integer convolutions as a trained `n-320` has after `--qat` takes 0.53 to 0.59, 0.46 to 0.50 by the
+shortest times. Before pruning that was 0.54 at rest.
 
 What to know of such figures:
 
