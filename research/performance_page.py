@@ -72,11 +72,11 @@ to ten masks `coco` takes 0.61 and 0.62 of that, `coco-int8` 0.46 and 0.44 in tw
 machine at rest, and 0.52 in one in which it was disturbed (YOLO26n-seg at 61.7 ms); by the shortest
 times 0.45, 0.44 and 0.45. Before it was pruned it took 0.50 at rest.
 
-At 320 the machine was disturbed whenever this was measured (YOLO26n-seg at 35.5 to 38.3 ms instead of
-31): `quantize research/checkpoints/coco-pruned.safetensors --size 320 --calibration PICTURES` gives
-a file with medians of 0.53 to 0.59 in nine runs, 0.49 to 0.51 by the shortest times. One with as many
-integer convolutions as a trained `n-320` has after `--qat` takes 0.53 to 0.59, 0.46 to 0.50 by the
-shortest times. Before pruning that was 0.54 at rest.
+At 320 the machine was disturbed whenever this was measured (YOLO26n-seg at 35.5 to 38.3 ms instead
+of 31): `quantize research/checkpoints/coco-pruned.safetensors --size 320 --calibration PICTURES`
+gives a file with medians of 0.53 to 0.59 in nine runs, 0.49 to 0.51 by the shortest times. One with
+as many integer convolutions as a trained `n-320` has after `--qat` takes 0.53 to 0.59, 0.46 to 0.50
+by the shortest times. Before pruning that was 0.54 at rest.
 
 What to know of such figures:
 
