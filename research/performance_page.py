@@ -69,14 +69,14 @@ float since, and the network takes 0.05 more.
 
 On AVX2 alone, on 2026-11-27 and with 0.3.0, YOLO26n-seg takes 51.4 to 54.4 ms at 416. From pixels
 to ten masks `coco` takes 0.61 and 0.62 of that, `coco-int8` 0.46 and 0.44 in two runs with the
-machine at rest, and 0.52 in one in which it was disturbed (YOLO26n-seg at 61.7 ms); by the shortest
-times 0.45, 0.44 and 0.45. Before it was pruned it took 0.50 at rest.
+machine at rest, and 0.49 to 0.54 in four in which it was disturbed (58 to 64 ms); by the shortest
+times 0.44 to 0.45 in all. Before it was pruned it took 0.50 at rest.
 
-At 320 the machine was disturbed whenever this was measured (YOLO26n-seg at 35.5 to 38.3 ms instead
-of 31): `quantize research/checkpoints/coco-pruned.safetensors --size 320 --calibration PICTURES`
-gives a file with medians of 0.53 to 0.59 in nine runs, 0.49 to 0.51 by the shortest times. One with
-as many integer convolutions as a trained `n-320` has after `--qat` takes 0.53 to 0.59, 0.46 to 0.50
-by the shortest times. Before pruning that was 0.54 at rest.
+At 320 `quantize research/checkpoints/coco-pruned.safetensors --size 320 --calibration PICTURES`
+gives a file that takes 0.50 (0.504) in the one run with the machine nearly at rest, YOLO26n-seg at
+33.4 ms, and 0.53 to 0.59 in 22 disturbed ones (33.7 to 38.6 ms); 0.47 to 0.51 by the shortest times.
+One with as many integer convolutions as a trained `n-320` has after `--qat` takes 0.49 (0.488), 0.53
+to 0.59, and 0.46 to 0.50 by the shortest times. Before pruning that was 0.54 at rest.
 
 What to know of such figures:
 
