@@ -74,9 +74,9 @@ times 0.44 to 0.45 in all. Before it was pruned it took 0.50 at rest.
 
 At 320 `quantize research/checkpoints/coco-pruned.safetensors --size 320 --calibration PICTURES`
 gives a file that takes 0.50 (0.504) in the one run with the machine nearly at rest, YOLO26n-seg at
-33.4 ms, and 0.53 to 0.59 in 22 disturbed ones (33.7 to 38.6 ms); 0.47 to 0.51 by the shortest times.
-One with as many integer convolutions as a trained `n-320` has after `--qat` takes 0.49 (0.488), 0.53
-to 0.59, and 0.46 to 0.50 by the shortest times. Before pruning that was 0.54 at rest.
+33.4 ms, and 0.53 to 0.59 in 22 disturbed ones (33.7 to 38.6 ms); by the shortest times 0.47 to
+0.51. One with as many integer convolutions as a trained `n-320` has after `--qat` takes 0.49
+(0.488), 0.53 to 0.59, and 0.46 to 0.50. Before pruning that was 0.54 at rest.
 
 What to know of such figures:
 
