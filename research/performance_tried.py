@@ -41,14 +41,14 @@ Depthwise convolutions of bytes take the channels beyond a multiple of 8 one by 
 looks each byte up; from 16,384 on it is written as a tenth of all bytes and nine tenths of those
 above 0, since clipping and adding take 16 at a time. Codes that reach as far below 0 as above go
 down to -128, and enlarging takes means, so nothing is out of range. The last two rows are of other
-weights, trained on after pruning, and ratios to the file with all of the above
+weights, measured at 320, and ratios to the file with all of the above
 ([adr/0014](adr/0014-pruned-is-what-is-zero.md)). Before them, of what is left, 23 ms there,
 integer convolutions are 67 %, LeakyReLU 12 %, the last convolutions 4 %, the first one 5 %, joining
 and cutting channels 4 %. In ncnn multiples of 8 and no constants make no difference (1.01);
 in PyTorch codes down to -128 and prototypes as bytes give 0.96.
 
-With **ReLU instead of LeakyReLU** (`n-416+relu`) int8 takes 0.91 to 0.93 of that, at 320 0.87 to
-0.92. Trained from `coco`'s weights for 80 minutes on two cores it has a mask AP of 0.193 and is
+With **ReLU instead of LeakyReLU** (`n-416+relu`) int8 takes 0.91 to 0.93 of the unpruned, at 320
+0.87 to 0.92. Trained from `coco`'s weights for 80 minutes on two cores it has a mask AP of 0.193 and is
 not done ([checkpoints](../research/checkpoints/README.md)).
 
 TorchScript files of `s-*` and `paper-*`: **kernels that grow by zeros** where the backbone is

@@ -50,13 +50,14 @@ def test_empty_rings_of_kernels_are_left_out(kernel: int, stride: int) -> None:
     with torch.no_grad():
         middle = layer.conv.weight[..., side:-side, side:-side].clone()
         layer.conv.weight.zero_()[..., side:-side, side:-side] = middle
-    graph = trace(layers := Applied(layer), (3, 9, 10), ("y",))
+    network = Applied(layer)
+    graph = trace(network, (3, 9, 10), ("y",))
     (found,) = graph.layers
     assert isinstance(found, Conv)
     assert found.weight.shape[2:] == (3, 3)
     x = torch.randn(1, 3, 9, 10, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        (expected,) = layers(x)
+        (expected,) = network(x)
         (given,) = execute(graph, x, stored_weights(graph))
     assert graph.shapes["y"] == expected.shape[1:]
     assert torch.allclose(given, expected, rtol=0, atol=1e-6)

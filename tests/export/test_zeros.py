@@ -154,7 +154,7 @@ def codes_of(network: Graph, quantized: QuantizedLayers, codes: Any) -> Any:
 
 
 @pytest.mark.parametrize("format", ["onnx", "ncnn", "torchscript"])
-def test_int8_files_of_every_format_are_written_without(format: str) -> None:
+def test_every_int8_format_is_written_from_less(format: str) -> None:
     before = graph(*layers())
     ranges = dict.fromkeys(before.shapes, (-6.0, 6.0))
     record = quantize_layers(before, ["dw", "out"], ranges, Quantization("full", "ptq"))
