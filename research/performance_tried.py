@@ -48,8 +48,8 @@ and cutting channels 4 %. In ncnn multiples of 8 and no constants make no differ
 in PyTorch codes down to -128 and prototypes as bytes give 0.96.
 
 With **ReLU instead of LeakyReLU** (`n-416+relu`) int8 takes 0.91 to 0.93 of the unpruned, at 320
-0.87 to 0.92. Trained from `coco`'s weights for 80 minutes on two cores it has a mask AP of 0.193 and is
-not done ([checkpoints](../research/checkpoints/README.md)).
+0.87 to 0.92. Trained from `coco`'s weights for 80 minutes on two cores it has a mask AP of 0.193
+and is not done ([checkpoints](../research/checkpoints/README.md)).
 
 TorchScript files of `s-*` and `paper-*`: **kernels that grow by zeros** where the backbone is
 padded on one side only, as TensorFlow does, instead of padded tensors: 0.71 and 0.76 of `paper-320`
