@@ -186,13 +186,12 @@ def test_trained_weights_are_written_and_compared_with_the_float_model(
 ) -> None:
     given = []
 
-    def train(network: Any, record: Any) -> Path:
+    def train(model: Any, record: Any) -> Path:
         given.append(record)
-        _, contract = load_checkpoint(checkpoint)
-        for level in network.head.levels:
+        for level in model.network.head.levels:
             level.scores.bias.data.fill_(-200.0)
         path = tmp_path / "best.safetensors"
-        save_checkpoint(path, network, contract)
+        save_checkpoint(path, model.network, model.contract)
         return path
 
     found = quantize_artefacts(
@@ -226,9 +225,9 @@ def test_untrained_weights_are_rounded_together_and_readers_of_the_stem_stay_flo
     untrained = codes(records["onnx"])
     given = []
 
-    def train(network: Any, record: QuantizedLayers) -> Path:
+    def train(model: Any, record: QuantizedLayers) -> Path:
         given.append(record)
-        save_checkpoint(tmp_path / "same.safetensors", network, contract)
+        save_checkpoint(tmp_path / "same.safetensors", model.network, model.contract)
         return tmp_path / "same.safetensors"
 
     quantize_artefacts(checkpoint, tmp_path / "qat", pictures, formats=["onnx"], train=train)

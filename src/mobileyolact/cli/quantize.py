@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from mobileyolact.export.quantized import QuantizedLayers
     from mobileyolact.labels.dataset import Dataset
-    from mobileyolact.model.network import MobileYolact
     from mobileyolact.quantize.artefact import Train
+    from mobileyolact.quantize.measuring import FloatModel
 
 # Of labels that nobody asked to be judged on, more pictures would only take longer.
 MOST_JUDGED = 500
@@ -113,7 +113,7 @@ def quantize(
     those of the float model.
     """
     need("export", "'quantize'")
-    _check_options(qat, data, weights, scope, depthwise, size, max_loss, report)
+    _check_options(qat, data, weights, scope, depthwise, max_loss, report)
     path = zoo.resolve(checkpoint, "safetensors")
     pictures, found = open_calibration(calibration, images)
     labels = _labels(path, val, images, found)
@@ -149,7 +149,7 @@ def quantize(
                     depthwise=depthwise or "auto",
                     max_loss=max_loss,
                     report=report,
-                    train=_training(path, output, data, images, bar) if data else None,
+                    train=_training(output, data, images, bar) if data else None,
                 )
             except TrainingStopped as stopped:
                 typer.echo(str(stopped), err=True)
@@ -163,7 +163,6 @@ def _check_options(
     weights: str | None,
     scope: str | None,
     depthwise: str | None,
-    size: int | None,
     max_loss: float | None,
     report: bool,
 ) -> None:
@@ -187,11 +186,6 @@ def _check_options(
         raise OptionError("--qat trains on labels; name them with --data LABELS")
     if data and not qat:
         raise OptionError("--data is what --qat trains on; add --qat or leave --data out")
-    if qat and size:
-        raise OptionError(
-            "--qat trains at the checkpoint's own input size; leave out --size, or train a "
-            "checkpoint of that size first"
-        )
     if qat:
         need("train", "--qat")
 
@@ -224,23 +218,16 @@ def _labels(
     return dataclasses.replace(found, records=records)
 
 
-def _training(
-    path: Path,
-    output: Path,
-    data: list[Path],
-    images: Path | None,
-    bar: "Progress",
-) -> "Train":
+def _training(output: Path, data: list[Path], images: Path | None, bar: "Progress") -> "Train":
     """Training with rounding in a folder beside the results, where a second call goes on."""
-    from mobileyolact.model.weights import read_checkpoint, save_checkpoint
+    from mobileyolact.model.weights import save_checkpoint
     from mobileyolact.quantize.qat import run_qat
 
-    folder = output / f"{path.stem}.qat"
-
-    def train(network: "MobileYolact", record: "QuantizedLayers") -> Path:
+    def train(model: "FloatModel", record: "QuantizedLayers") -> Path:
+        folder = output / f"{model.stem}.qat"
         folder.mkdir(parents=True, exist_ok=True)
         start = folder / "start.safetensors"
-        save_checkpoint(start, network, read_checkpoint(path)[1])
+        save_checkpoint(start, model.network, model.contract)
         bar.stop()  # training shows its own
         # Not validated on --val, which is to judge what comes out.
         best = run_qat(str(start), record, data, folder, images=images).best

@@ -27,7 +27,6 @@ from mobileyolact.export.parity import ParityBounds
 from mobileyolact.export.placing import workshop
 from mobileyolact.export.quantized import QuantizedLayers
 from mobileyolact.labels.dataset import Dataset
-from mobileyolact.model.network import MobileYolact
 from mobileyolact.model.weights import load_checkpoint
 from mobileyolact.quantize.agreement import check_agreement
 from mobileyolact.quantize.budget import within_loss
@@ -51,8 +50,8 @@ from mobileyolact.runtime.image import open_image
 from mobileyolact.runtime.preprocess import preprocess
 
 DEPTHWISE = ("auto", "on", "off")
-# From a network and its calibrated record to a checkpoint with trained weights.
-Train = Callable[[MobileYolact, QuantizedLayers], Path]
+# From a model and its calibrated record to a checkpoint with trained weights.
+Train = Callable[[FloatModel, QuantizedLayers], Path]
 
 WEIGHTS_ONLY = Quantization("weights", "rounding")
 CHECKED_PICTURES = 2
@@ -130,7 +129,7 @@ def quantize_artefacts(
         summary = Quantization(scope, "ptq" if train is None else "qat")
         if train is not None:
             record = record_of(model.graph, Calibration(observers, {}), summary)
-            trained = train(model.network, record)
+            trained = train(model, record)
             model = model.with_network(*load_checkpoint(trained))
         grams = gather_grams(model.graph, model.contract, pictures)
         seen = Calibration(observers, grams)
